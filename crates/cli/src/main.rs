@@ -1,0 +1,2 @@
+//! bramble-cli
+fn main() {}

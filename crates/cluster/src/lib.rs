@@ -1,0 +1,1 @@
+//! `cluster.toml` and everything that is rendered from it.

@@ -1,0 +1,1 @@
+//! Root file systems, disk images and OCI images.

@@ -1,0 +1,1 @@
+//! The compute kernel: rng, fill policies, verifier, range search.

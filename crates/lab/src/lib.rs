@@ -1,0 +1,1 @@
+//! Emulated machines and the network between them.

@@ -1,0 +1,2 @@
+//! bramble-node
+fn main() {}

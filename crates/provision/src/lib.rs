@@ -1,0 +1,1 @@
+//! Resources: check, diff, apply.

@@ -1,0 +1,2 @@
+//! bramble-search
+fn main() {}

@@ -1,0 +1,1 @@
+//! A world file: parse, validate, compile to bit masks and reach tables.

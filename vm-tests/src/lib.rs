@@ -1,0 +1,1 @@
+//! Scenarios: what must hold on emulated machines.
