@@ -1,1 +1,33 @@
 //! A content-addressed store for built artefacts.
+//!
+//! An artefact's place is the hash of everything that went into it, so a warm run does no work and a
+//! changed input can never be served from an old build. The store does not know what the artefacts mean.
+//!
+//! ```text
+//! ~/.cache/bramble/
+//!   rootfs/3f9c….json      the named inputs; the key is the SHA-256 of this very file
+//!   rootfs/3f9c…/          the artefact: whatever the builder left in its directory
+//!   rootfs/3f9c….partial/  being built, by whoever holds the lock; never handed out
+//!   locks/rootfs-3f9c…     taken shared while an artefact is in use, exclusively to build or remove it
+//! ```
+//!
+//! ```
+//! # fn main() -> anyhow::Result<()> {
+//! # let cache = tempfile::tempdir()?;
+//! # let store = bramble_store::Store::at(cache.path())?;
+//! let key = bramble_store::Key::builder("greeting", 1).text("who", "world").finish()?;
+//! let artifact = store.get_or_build(&key, |dir| {
+//!     std::fs::write(dir.join("hello.txt"), "hello, world")?;
+//!     Ok(())
+//! })?;
+//! assert!(artifact.path.join("hello.txt").exists());
+//! # Ok(())
+//! # }
+//! ```
+
+mod key;
+mod lock;
+mod store;
+
+pub use key::{Key, KeyBuilder};
+pub use store::{Artifact, Entry, Store};
