@@ -1,0 +1,235 @@
+//! What a cluster is: the checked, complete form of `cluster.toml`.
+//!
+//! [`Cluster::parse`] is the only way in, so whoever holds a [`Cluster`] may rely on what its fields promise:
+//! defaults are filled in, every address lies in the subnet, names are unique, there is a manager.
+
+mod check;
+mod mac;
+mod names;
+mod nodes;
+mod problem;
+mod recover;
+mod secrets;
+pub mod wire;
+
+use std::collections::BTreeMap;
+use std::net::Ipv4Addr;
+
+use ipnet::Ipv4Net;
+use serde::{Deserialize, Serialize};
+
+pub use mac::Mac;
+use problem::Problems;
+pub use problem::{Invalid, Problem};
+
+/// Where every NFS export appears on every node: `/mnt/nfs/EXPORT`.
+pub const NFS_ROOT: &str = "/mnt/nfs";
+
+/// The link that leads to the shared export on every node.
+pub const SHARED_LINK: &str = "/shared";
+
+/// The JSON schema of the cluster file, for editors.
+pub fn schema() -> schemars::Schema {
+    schemars::schema_for!(wire::File)
+}
+
+/// A cluster, complete and consistent.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Cluster {
+    /// What it is called; also names its state directory.
+    pub name: String,
+    /// The network all nodes are on.
+    pub network: Network,
+    /// Who may log in.
+    pub access: Access,
+    /// The file server, if there is one.
+    pub nas: Option<Nas>,
+    /// How nodes get and configure Docker.
+    pub docker: Docker,
+    /// The private container registry.
+    pub registry: Registry,
+    /// The seed search.
+    pub search: Search,
+    /// Packages every node gets beyond those its services need.
+    pub packages: Vec<String>,
+    /// All nodes, in the order of the file. Never empty; at least one is a manager.
+    pub nodes: Vec<Node>,
+}
+
+/// The network all nodes are on.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Network {
+    /// The subnet, as a network address: `192.168.1.0/24`.
+    pub subnet: Ipv4Net,
+    /// The router, which hands out addresses and answers name queries.
+    pub router: Ipv4Addr,
+    /// The domain node names live in: `lan`.
+    pub domain: String,
+}
+
+/// Who may log in to the nodes.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Access {
+    /// The account the operator logs in to, and which owns the cluster's key pair.
+    pub user: String,
+    /// Public keys, in OpenSSH form, accepted in addition to the operator's and the cluster's own.
+    pub authorized_keys: Vec<String>,
+}
+
+/// An NFSv4 server and what it exports.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Nas {
+    /// The server.
+    pub server: Ipv4Addr,
+    /// Names of the exports below its NFSv4 root, in the order of the file.
+    pub exports: Vec<String>,
+    /// The export that `/shared` leads to. One of [`Nas::exports`].
+    pub shared: String,
+    /// Mount options, as they stand in fstab.
+    pub options: String,
+}
+
+impl Nas {
+    /// Where an export is mounted on every node.
+    ///
+    /// ```
+    /// assert_eq!(bramble_cluster::spec::Nas::mount_point("plex"), "/mnt/nfs/plex");
+    /// ```
+    pub fn mount_point(export: &str) -> String {
+        format!("{NFS_ROOT}/{export}")
+    }
+}
+
+/// How nodes get and configure Docker.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Docker {
+    /// Where the engine comes from.
+    pub source: DockerSource,
+    /// Registries to speak plain HTTP with, in addition to the cluster's own: `host:port`.
+    pub insecure_registries: Vec<String>,
+}
+
+/// Where the Docker engine comes from.
+#[derive(
+    Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema,
+)]
+#[serde(rename_all = "kebab-case")]
+pub enum DockerSource {
+    /// The distribution's own `docker.io` package.
+    #[default]
+    Distro,
+}
+
+/// The private container registry.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Registry {
+    /// The name it is reached by; an alias of [`Registry::node`].
+    pub host: String,
+    /// Its port on every node.
+    pub port: u16,
+    /// Where its data lies on [`Registry::node`]: under [`SHARED_LINK`] if there is a NAS.
+    pub data: String,
+    /// The node it runs on. The first manager unless the file says otherwise.
+    pub node: String,
+}
+
+impl Registry {
+    /// What stands before the slash of an image reference: `cluster.gov:5000`.
+    pub fn authority(&self) -> String {
+        format!("{}:{}", self.host, self.port)
+    }
+}
+
+/// The seed search.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Search {
+    /// The port its web service is published on, on every node.
+    pub port: u16,
+}
+
+/// One Raspberry Pi.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Node {
+    /// Its host name.
+    pub name: String,
+    /// What it does in the swarm.
+    pub role: Role,
+    /// Its network card.
+    pub mac: Mac,
+    /// Its address, pinned by the router.
+    pub ip: Ipv4Addr,
+    /// Other names it answers to. Holds the registry's host on the registry's node.
+    pub aliases: Vec<String>,
+    /// Swarm node labels, for placement constraints.
+    pub labels: BTreeMap<String, String>,
+}
+
+/// What a node does in the swarm.
+#[derive(
+    Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema,
+)]
+#[serde(rename_all = "lowercase")]
+pub enum Role {
+    /// Keeps the swarm's state and schedules.
+    Manager,
+    /// Runs what it is given.
+    #[default]
+    Worker,
+}
+
+impl Cluster {
+    /// Reads a cluster file. `file` is the name to call it by, `text` what it contains.
+    ///
+    /// Returns the cluster and what is doubtful about it, in file order.
+    ///
+    /// # Errors
+    /// All that is wrong with the file, each with its place.
+    pub fn parse(file: &str, text: &str) -> Result<(Self, Vec<Problem>), Invalid> {
+        let (text, secrets) = secrets::blank_out(text);
+        let mut problems = Problems::new(file, text.clone());
+        for secret in secrets {
+            problems
+                .error(secret.span, format!("{} has no place in a cluster file", secret.what))
+                .help_is("take it out, and change it wherever it is used: this file is meant to be shared");
+        }
+        let cluster = recover::read(&text, &mut problems)
+            .and_then(|file| check::cluster(file, &mut problems));
+        let failed = problems.has_errors();
+        let problems = problems.into_list();
+        match cluster {
+            Some(cluster) if !failed => Ok((cluster, problems)),
+            _ => Err(Invalid {
+                file: file.to_owned(),
+                problems,
+            }),
+        }
+    }
+
+    /// Nodes that are managers, in file order. Never empty.
+    pub fn managers(&self) -> impl Iterator<Item = &Node> {
+        self.nodes.iter().filter(|node| node.role == Role::Manager)
+    }
+
+    /// Nodes that are workers, in file order.
+    pub fn workers(&self) -> impl Iterator<Item = &Node> {
+        self.nodes.iter().filter(|node| node.role == Role::Worker)
+    }
+
+    /// The first manager: it starts the swarm, and what must not move is pinned to it.
+    pub fn first_manager(&self) -> &Node {
+        self.managers()
+            .next()
+            .expect("`parse` lets no cluster without a manager through")
+    }
+
+    /// The node of that name.
+    pub fn node(&self, name: &str) -> Option<&Node> {
+        self.nodes.iter().find(|node| node.name == name)
+    }
+
+    /// The node the registry runs on.
+    pub fn registry_node(&self) -> &Node {
+        self.node(&self.registry.node)
+            .expect("`parse` lets no unknown registry node through")
+    }
+}

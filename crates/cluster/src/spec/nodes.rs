@@ -1,0 +1,322 @@
+//! Checks of the nodes, and of the registry, which is an alias of one of them.
+
+use std::net::Ipv4Addr;
+use std::ops::Range;
+
+use toml::Spanned;
+
+use super::check::{Check, TAKEN_HOST_NAMES};
+use super::{Mac, NFS_ROOT, Nas, Network, Node, Registry, Role, SHARED_LINK, Search, names, wire};
+
+/// Where registry data lies on a cluster without a NAS.
+const LOCAL_REGISTRY_DATA: &str = "/var/lib/bramble/registry";
+
+/// A node on its way in, with the places of what others may be compared with.
+pub(super) struct Placed {
+    pub(super) node: Node,
+    name: Range<usize>,
+    mac: Option<Range<usize>>,
+    ip: Option<Range<usize>>,
+    role: Option<Range<usize>>,
+    aliases: Vec<Range<usize>>,
+}
+
+impl Check<'_> {
+    pub(super) fn nodes(
+        &mut self,
+        nodes: Vec<Spanned<wire::Node>>,
+        network: Option<&Network>,
+        nas: Option<&Nas>,
+    ) -> Vec<Placed> {
+        if nodes.is_empty() {
+            if !self.was_removed("nodes") {
+                self.problems
+                    .error(0..0, "a cluster needs nodes")
+                    .help_is("add a table `[[nodes]]` for each Pi");
+            }
+            return Vec::new();
+        }
+        let nodes: Vec<Placed> = nodes
+            .into_iter()
+            .map(|node| self.one_node(node, network, nas))
+            .collect();
+
+        let names = nodes.iter().flat_map(|placed| {
+            let own = (placed.node.name.clone(), placed.name.clone());
+            let aliases = placed
+                .node
+                .aliases
+                .iter()
+                .cloned()
+                .zip(placed.aliases.iter().cloned());
+            std::iter::once(own)
+                .filter(|(name, _)| !name.is_empty())
+                .chain(aliases)
+        });
+        self.unique("the name", names.collect::<Vec<_>>());
+        let macs = nodes
+            .iter()
+            .filter_map(|placed| Some((placed.node.mac.to_string(), placed.mac.clone()?)));
+        self.unique("the MAC address", macs.collect::<Vec<_>>());
+        let ips = nodes
+            .iter()
+            .filter_map(|placed| Some((placed.node.ip.to_string(), placed.ip.clone()?)));
+        self.unique("the address", ips.collect::<Vec<_>>());
+        self.roles(&nodes);
+        nodes
+    }
+
+    fn one_node(
+        &mut self,
+        node: Spanned<wire::Node>,
+        network: Option<&Network>,
+        nas: Option<&Nas>,
+    ) -> Placed {
+        let table = node.span();
+        let node = node.into_inner();
+        let name = self.required(node.name, "name", &table);
+        if let Some(name) = &name {
+            self.label(name, "a host name");
+            self.not_taken(name);
+        }
+        let mac = self.required(node.mac, "mac", &table);
+        let ip = self.required(node.ip, "ip", &table);
+        for alias in &node.aliases {
+            self.host_name(alias, "a host name");
+            self.not_taken(alias);
+        }
+        for key in node
+            .labels
+            .iter()
+            .filter(|(key, _)| !names::is_path_component(key))
+            .map(|(_, value)| value.span())
+        {
+            self.problems
+                .error(key, "this label's name cannot be a node label")
+                .help_is("use letters, digits, `-`, `_` and `.`");
+        }
+
+        let good_mac = mac.as_ref().and_then(|mac| self.mac(mac));
+        let good_ip = ip
+            .as_ref()
+            .and_then(|ip| self.node_address(ip, network, nas));
+        let role = node.role.as_ref().map(Spanned::span);
+        Placed {
+            name: name.as_ref().map_or(table, Spanned::span),
+            mac: good_mac.and(mac.as_ref()).map(Spanned::span),
+            ip: good_ip.and(ip.as_ref()).map(Spanned::span),
+            aliases: node.aliases.iter().map(Spanned::span).collect(),
+            node: Node {
+                name: name.map(Spanned::into_inner).unwrap_or_default(),
+                role: node.role.map(Spanned::into_inner).unwrap_or_default(),
+                mac: good_mac.unwrap_or_default(),
+                ip: good_ip.unwrap_or(Ipv4Addr::UNSPECIFIED),
+                aliases: node.aliases.into_iter().map(Spanned::into_inner).collect(),
+                labels: node
+                    .labels
+                    .into_iter()
+                    .map(|(key, value)| (key, value.into_inner()))
+                    .collect(),
+            },
+            role,
+        }
+    }
+
+    fn not_taken(&mut self, name: &Spanned<String>) {
+        if TAKEN_HOST_NAMES.contains(&name.get_ref().as_str()) {
+            self.problems.error(
+                name.span(),
+                format!("{} is every machine's name for itself", name.get_ref()),
+            );
+        }
+    }
+
+    fn mac(&mut self, text: &Spanned<String>) -> Option<Mac> {
+        let mac: Mac = match text.get_ref().parse() {
+            Ok(mac) => mac,
+            Err(error) => {
+                self.problems
+                    .error(
+                        text.span(),
+                        format!("\"{}\" is not a MAC address", text.get_ref()),
+                    )
+                    .help_is(error.to_string());
+                return None;
+            }
+        };
+        if mac.is_group() || mac == Mac::default() {
+            self.problems
+                .error(
+                    text.span(),
+                    format!("{mac} is no network card's own address"),
+                )
+                .help_is("`ip link show eth0` on the Pi prints it after `link/ether`");
+        }
+        Some(mac)
+    }
+
+    fn node_address(
+        &mut self,
+        text: &Spanned<String>,
+        network: Option<&Network>,
+        nas: Option<&Nas>,
+    ) -> Option<Ipv4Addr> {
+        let ip = self.address(text)?;
+        if let Some(network) = network {
+            self.address_on(network, ip, &text.span());
+            if ip == network.router {
+                self.problems
+                    .error(text.span(), format!("{ip} is the router's address"));
+            }
+        }
+        if nas.is_some_and(|nas| nas.server == ip) {
+            self.problems
+                .error(text.span(), format!("{ip} is the NAS's address"));
+        }
+        Some(ip)
+    }
+
+    fn roles(&mut self, nodes: &[Placed]) {
+        let managers: Vec<&Placed> = nodes
+            .iter()
+            .filter(|placed| placed.node.role == Role::Manager)
+            .collect();
+        let Some(first) = managers.first() else {
+            if !self.was_removed("role") {
+                self.problems
+                    .error(nodes[0].name.clone(), "no node is a manager")
+                    .here("this one could be")
+                    .help_is("give at least one node `role = \"manager\"`; the others are workers");
+            }
+            return;
+        };
+        let first = first.role.clone().unwrap_or_default();
+        if managers.len() % 2 == 0 {
+            let (n, failures) = (managers.len(), (managers.len() - 1) / 2);
+            self.problems
+                .warning(
+                    first.clone(),
+                    format!(
+                        "{n} managers bear the loss of {failures}, as {} would",
+                        n - 1
+                    ),
+                )
+                .help_is(
+                    "a swarm works while more than half of its managers do: use an odd number",
+                );
+        }
+        if managers.len() == nodes.len() {
+            self.problems
+                .warning(first, "no node is a worker")
+                .help_is("the search computes on workers only; it will not get on");
+        }
+    }
+
+    /// The registry; its host becomes an alias of its node.
+    pub(super) fn registry(
+        &mut self,
+        registry: wire::Registry,
+        nodes: &mut [Placed],
+        network: Option<&Network>,
+        has_nas: bool,
+        search: &Search,
+    ) -> Option<Registry> {
+        let port = self.port(registry.port.as_ref(), 5000);
+        if port == search.port {
+            let span = registry.port.as_ref().map_or(0..0, Spanned::span);
+            self.problems.error(
+                span,
+                format!("port {port} is both the registry's and the search's"),
+            );
+        }
+        let data = self.registry_data(registry.data, has_nas);
+        let host = registry.host;
+        if let Some(host) = &host {
+            self.host_name(host, "the registry's name");
+        }
+        let host_span = host.as_ref().map_or(0..0, Spanned::span);
+        let host = match host {
+            Some(host) => host.into_inner(),
+            None => format!("registry.{}", network?.domain),
+        };
+
+        let index = match &registry.node {
+            Some(wanted) => {
+                let found = nodes
+                    .iter()
+                    .position(|placed| placed.node.name == *wanted.get_ref());
+                if found.is_none() {
+                    self.problems.error(
+                        wanted.span(),
+                        format!("there is no node {}", wanted.get_ref()),
+                    );
+                }
+                found?
+            }
+            None => nodes
+                .iter()
+                .position(|placed| placed.node.role == Role::Manager)?,
+        };
+        let node = nodes[index].node.name.clone();
+        let answers = |node: &Node| node.name == host || node.aliases.contains(&host);
+        match nodes.iter().find(|placed| answers(&placed.node)) {
+            Some(other) if other.node.name != node => {
+                let other = &other.node.name;
+                self.problems
+                    .error(
+                        host_span,
+                        format!("{host} is {other}, but the registry runs on {node}"),
+                    )
+                    .help_is(format!(
+                        "set `node = \"{other}\"` in the table `registry`, or give it another name"
+                    ));
+            }
+            Some(_) => {}
+            None => nodes[index].node.aliases.push(host.clone()),
+        }
+        Some(Registry {
+            host,
+            port,
+            data,
+            node,
+        })
+    }
+
+    fn registry_data(&mut self, data: Option<Spanned<String>>, has_nas: bool) -> String {
+        let Some(data) = data else {
+            return if has_nas {
+                format!("{SHARED_LINK}/registry")
+            } else {
+                LOCAL_REGISTRY_DATA.to_owned()
+            };
+        };
+        let path = data.get_ref();
+        let is_shared = [SHARED_LINK, NFS_ROOT].iter().any(|root| {
+            path.strip_prefix(root)
+                .is_some_and(|rest| rest.starts_with('/'))
+        });
+        if !names::is_absolute_path(path) {
+            self.problems
+                .error(data.span(), format!("\"{path}\" is not an absolute path"))
+                .help_is(
+                    "use letters, digits, `-`, `_` and `.` between slashes, like /shared/registry",
+                );
+        } else if has_nas && !is_shared {
+            self.problems
+                .error(data.span(), format!("{path} is not on the shared export"))
+                .help_is(format!(
+                    "put it under {SHARED_LINK}, so that images survive the loss of a card"
+                ));
+        } else if !has_nas && is_shared {
+            self.problems
+                .error(
+                    data.span(),
+                    format!("{path} is on a NAS, but there is no table `nas`"),
+                )
+                .help_is(format!(
+                    "add the table, or use a local directory like {LOCAL_REGISTRY_DATA}"
+                ));
+        }
+        data.into_inner()
+    }
+}

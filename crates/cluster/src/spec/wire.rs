@@ -1,0 +1,156 @@
+//! The cluster file as it is written: every field optional, every value with its place in the file.
+//!
+//! What is required, and what a missing field means, is decided when this becomes a
+//! [`Cluster`](super::Cluster), so that all mistakes can be reported together. The doc comments below are
+//! also what editors show: they go into the JSON schema.
+
+use std::collections::BTreeMap;
+
+use schemars::JsonSchema;
+use serde::Deserialize;
+use toml::Spanned;
+
+use super::{DockerSource, Role};
+
+type Placed<T> = Option<Spanned<T>>;
+
+/// A cluster of Raspberry Pis.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+#[schemars(title = "bramble cluster file")]
+pub struct File {
+    /// Version of this file format: 1.
+    #[schemars(required, with = "i64", range(min = 1, max = 1))]
+    pub version: Placed<i64>,
+    /// What the cluster is called. Lower-case letters, digits and hyphens.
+    #[schemars(required, with = "String")]
+    pub name: Placed<String>,
+    /// The network all nodes are on.
+    #[schemars(required, with = "Network")]
+    pub network: Placed<Network>,
+    /// Who may log in.
+    pub access: Access,
+    /// The NFSv4 server whose exports every node mounts. Without it there is no shared storage.
+    #[schemars(with = "Option<Nas>")]
+    pub nas: Placed<Nas>,
+    /// How nodes get and configure Docker.
+    pub docker: Docker,
+    /// The private container registry.
+    pub registry: Registry,
+    /// The seed search.
+    pub search: Search,
+    /// Packages every node gets beyond those its services need.
+    #[schemars(with = "Vec<String>")]
+    pub packages: Vec<Spanned<String>>,
+    /// The Pis.
+    #[schemars(required, with = "Vec<Node>", length(min = 1))]
+    pub nodes: Vec<Spanned<Node>>,
+}
+
+/// The network all nodes are on.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Network {
+    /// The subnet: `192.168.1.0/24`.
+    #[schemars(required, with = "String")]
+    pub subnet: Placed<String>,
+    /// The router's address. By default the first address of the subnet.
+    #[schemars(with = "Option<String>")]
+    pub router: Placed<String>,
+    /// The domain node names live in. By default `lan`.
+    #[schemars(with = "Option<String>")]
+    pub domain: Placed<String>,
+}
+
+/// Who may log in.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Access {
+    /// The account on every node. By default `pi`.
+    #[schemars(with = "Option<String>")]
+    pub user: Placed<String>,
+    /// Public keys accepted in addition to the operator's own: `ssh-ed25519 AAAA... name`.
+    #[schemars(with = "Vec<String>")]
+    pub authorized_keys: Vec<Spanned<String>>,
+}
+
+/// The NFSv4 server.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Nas {
+    /// Its address.
+    #[schemars(required, with = "String")]
+    pub server: Placed<String>,
+    /// The exports to mount, each at `/mnt/nfs/NAME`. By default `pi-cluster` alone.
+    #[schemars(with = "Option<Vec<String>>")]
+    pub exports: Placed<Vec<Spanned<String>>>,
+    /// The export that `/shared` leads to. By default the first.
+    #[schemars(with = "Option<String>")]
+    pub shared: Placed<String>,
+    /// Mount options.
+    #[schemars(with = "Option<String>")]
+    pub options: Placed<String>,
+}
+
+/// How nodes get and configure Docker.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Docker {
+    /// Where the engine comes from.
+    #[schemars(with = "Option<DockerSource>")]
+    pub source: Placed<DockerSource>,
+    /// Registries to speak plain HTTP with, in addition to the cluster's own: `host:port`.
+    #[schemars(with = "Vec<String>")]
+    pub insecure_registries: Vec<Spanned<String>>,
+}
+
+/// The private container registry.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Registry {
+    /// The name it is reached by. By default `registry.` and the domain.
+    #[schemars(with = "Option<String>")]
+    pub host: Placed<String>,
+    /// Its port. By default 5000.
+    #[schemars(with = "Option<u16>")]
+    pub port: Placed<i64>,
+    /// Where its data lies. By default `/shared/registry`, or `/var/lib/bramble/registry` without a NAS.
+    #[schemars(with = "Option<String>")]
+    pub data: Placed<String>,
+    /// The node it runs on. By default the first manager.
+    #[schemars(with = "Option<String>")]
+    pub node: Placed<String>,
+}
+
+/// The seed search.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Search {
+    /// The port of its web page and API. By default 3000.
+    #[schemars(with = "Option<u16>")]
+    pub port: Placed<i64>,
+}
+
+/// One Raspberry Pi.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Node {
+    /// Its host name.
+    #[schemars(required, with = "String")]
+    pub name: Placed<String>,
+    /// What it does in the swarm. By default a worker.
+    #[schemars(with = "Option<Role>")]
+    pub role: Placed<Role>,
+    /// Its hardware address, printed by `ip link`: `dc:a6:32:01:02:03`.
+    #[schemars(required, with = "String")]
+    pub mac: Placed<String>,
+    /// The address the router pins to it.
+    #[schemars(required, with = "String")]
+    pub ip: Placed<String>,
+    /// Other names it answers to.
+    #[schemars(with = "Vec<String>")]
+    pub aliases: Vec<Spanned<String>>,
+    /// Swarm node labels, for placement constraints.
+    #[schemars(with = "BTreeMap<String, String>")]
+    pub labels: BTreeMap<String, Spanned<String>>,
+}
