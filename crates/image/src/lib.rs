@@ -1,1 +1,15 @@
-//! Root file systems, disk images and OCI images.
+//! Root file systems, disk images and container images, each built from named inputs.
+//!
+//! - [`rootfs`]: a Debian root file system, as a tar archive, by `mmdebstrap`;
+//! - [`layer`]: files laid over it without unpacking it;
+//! - [`initramfs`]: the few modules and the script that bring the kernel to that root file system;
+//! - [`disk`]: an ext4 image of it, made without root rights or loop devices.
+
+pub mod disk;
+pub mod initramfs;
+pub mod layer;
+pub mod rootfs;
+
+/// The time that every file of an image carries, in seconds since 1970: images say what is in them,
+/// not when they were made.
+pub const EPOCH: u64 = 1_767_225_600;

@@ -1,0 +1,273 @@
+//! A Debian root file system for the nodes, and for the household machine of a rehearsal.
+//!
+//! `mmdebstrap` makes it with no more emulation than the packages' own scripts need: the initramfs,
+//! which takes more than half of a plain build, is kept out and made on the host (see
+//! [`crate::initramfs`]).
+
+use std::fs::File;
+use std::path::Path;
+use std::process::Command;
+
+use anyhow::{Context, Result, bail};
+
+use crate::EPOCH;
+use crate::layer::Layer;
+
+/// The Debian release that every image is made from.
+pub const SUITE: &str = "trixie";
+
+/// The user that a stock image comes with, id 1000, free to use `sudo`.
+pub const FIRST_USER: &str = "pi";
+
+/// The id of [`FIRST_USER`] and of their group.
+pub const FIRST_USER_ID: u32 = 1000;
+
+/// What every node needs to be provisioned: it boots, finds its network, answers SSH, and has Docker.
+const NODE_PACKAGES: &[&str] = &[
+    "busybox-static",
+    "ca-certificates",
+    "dbus",
+    "docker-cli",
+    "docker.io",
+    "iproute2",
+    "iptables",
+    "kmod",
+    "linux-image-arm64",
+    "nfs-common",
+    "openssh-server",
+    "sudo",
+    "systemd-resolved",
+    "systemd-sysv",
+    "udev",
+];
+
+/// What the household machine has beyond a node: the router's and the NAS's daemons.
+const HOUSEHOLD_PACKAGES: &[&str] = &["dnsmasq-base", "nfs-kernel-server"];
+
+/// Files that no machine of a cluster reads.
+const EXCLUDED: &[&str] = &[
+    "/usr/share/man/*",
+    "/usr/share/info/*",
+    "/usr/share/locale/*",
+    "/usr/share/doc/*",
+];
+
+/// Run in the new root file system before any package but the essential ones is configured.
+const BEFORE: &[&str] = &[
+    // Building an initramfs twice under emulation is more than half of a plain build.
+    r#"chroot "$1" dpkg-divert --quiet --local --rename --divert /usr/sbin/update-initramfs.real --add /usr/sbin/update-initramfs"#,
+    r#"ln -s /bin/true "$1/usr/sbin/update-initramfs""#,
+    // Host keys are each machine's own; the package makes none where it finds some.
+    r#"mkdir -p "$1/etc/ssh" && touch "$1/etc/ssh/ssh_host_rsa_key" "$1/etc/ssh/ssh_host_ecdsa_key" "$1/etc/ssh/ssh_host_ed25519_key""#,
+];
+
+/// Run in the new root file system when all packages are configured.
+const AFTER: &[&str] = &[
+    r#"rm "$1/usr/sbin/update-initramfs" "$1"/etc/ssh/ssh_host_*"#,
+    r#"chroot "$1" dpkg-divert --quiet --local --rename --divert /usr/sbin/update-initramfs.real --remove /usr/sbin/update-initramfs"#,
+    r#"chroot "$1" useradd --create-home --shell /bin/bash --groups sudo pi"#,
+    // Provisioning decides what runs; NFSv4 needs no portmapper.
+    r#"chroot "$1" systemctl --quiet disable docker.service docker.socket containerd.service rpcbind.service rpcbind.socket"#,
+    r#"chroot "$1" systemctl --quiet enable systemd-networkd.service"#,
+];
+
+/// What a root file system is made from: all of it is in the artefact's key.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Recipe {
+    /// What it is called in the store.
+    pub name: &'static str,
+    /// Debian packages; their dependencies come along, recommendations do not.
+    pub packages: &'static [&'static str],
+    before: &'static [&'static str],
+    after: &'static [&'static str],
+    /// Whether it starts from another root file system instead of from nothing.
+    pub extends: bool,
+}
+
+/// The root file system of every node.
+pub fn node() -> Recipe {
+    Recipe {
+        name: "rootfs-node",
+        packages: NODE_PACKAGES,
+        before: BEFORE,
+        after: AFTER,
+        extends: false,
+    }
+}
+
+/// The root file system of the household machine: a node's, and the daemons of a router and a NAS.
+pub fn household() -> Recipe {
+    Recipe {
+        name: "rootfs-household",
+        packages: HOUSEHOLD_PACKAGES,
+        before: &[],
+        after: &[r#"chroot "$1" systemctl --quiet disable nfs-server.service"#],
+        extends: true,
+    }
+}
+
+/// The files by which a root file system of ours differs from a plain Debian one.
+pub fn node_layer() -> Layer {
+    Layer::new()
+        .file("etc/hostname", 0o644, "bramble\n")
+        .file(
+            "etc/fstab",
+            0o644,
+            "LABEL=rootfs / ext4 defaults,noatime 0 1\n",
+        )
+        .file("etc/systemd/network/10-lan.network", 0o644, LAN)
+        .file(
+            "etc/sudoers.d/010_nopasswd",
+            0o440,
+            "%sudo ALL=(ALL:ALL) NOPASSWD: ALL\n",
+        )
+        .file(
+            "etc/systemd/system/ssh.service.d/host-key.conf",
+            0o644,
+            WITH_HOST_KEY,
+        )
+        .symlink("etc/resolv.conf", "../run/systemd/resolve/stub-resolv.conf")
+        // Nothing is upgraded behind the back of whoever declared the cluster.
+        .remove("etc/systemd/system/timers.target.wants/apt-daily.timer")
+        .remove("etc/systemd/system/timers.target.wants/apt-daily-upgrade.timer")
+}
+
+/// The router pins each address to a MAC address, so that is what a machine is asked to show.
+const LAN: &str = "[Match]
+Name=eth0 end0
+
+[Network]
+DHCP=ipv4
+LinkLocalAddressing=no
+IPv6AcceptRA=no
+
+[DHCPv4]
+ClientIdentifier=mac
+UseHostname=no
+";
+
+/// Without a host key of its own, a machine must not answer.
+const WITH_HOST_KEY: &str = "[Unit]
+ConditionPathExists=/etc/ssh/ssh_host_ed25519_key
+";
+
+impl Recipe {
+    /// Everything that goes in, as text: the build is a function of this, of `base` and of the mirror's state.
+    pub fn inputs(&self) -> String {
+        self.command(
+            self.extends.then_some(Path::new("BASE")),
+            None,
+            Path::new("OUT"),
+        )
+        .join("\n")
+    }
+
+    /// The `mmdebstrap` call that writes the tar archive `out`. Without a `mirror`, `mmdebstrap` uses
+    /// its own default.
+    pub fn command(&self, base: Option<&Path>, mirror: Option<&str>, out: &Path) -> Vec<String> {
+        let mut argv: Vec<String> = ["mmdebstrap", "--arch=arm64", "--components=main", "--quiet"]
+            .map(str::to_owned)
+            .into();
+        argv.push(format!(
+            "--variant={}",
+            if base.is_some() { "custom" } else { "minbase" }
+        ));
+        if let Some(base) = base {
+            argv.push("--skip=check/empty".to_owned());
+            argv.push(format!(
+                "--setup-hook=tar -C \"$1\" -xpf '{}'",
+                base.display()
+            ));
+        }
+        argv.push(format!("--include={}", self.packages.join(",")));
+        argv.push("--aptopt=APT::Install-Recommends \"false\"".to_owned());
+        argv.push("--dpkgopt=force-unsafe-io".to_owned());
+        argv.extend(
+            EXCLUDED
+                .iter()
+                .map(|paths| format!("--dpkgopt=path-exclude={paths}")),
+        );
+        // The licences stay with what they are for.
+        argv.push("--dpkgopt=path-include=/usr/share/doc/*/copyright".to_owned());
+        argv.extend(
+            self.before
+                .iter()
+                .map(|hook| format!("--essential-hook={hook}")),
+        );
+        argv.extend(
+            self.after
+                .iter()
+                .map(|hook| format!("--customize-hook={hook}")),
+        );
+        argv.push(SUITE.to_owned());
+        argv.push(out.display().to_string());
+        argv.extend(mirror.map(str::to_owned));
+        argv
+    }
+
+    /// Builds the tar archive `out`, writing what `mmdebstrap` says to the file `log`.
+    ///
+    /// # Errors
+    /// When `mmdebstrap` is missing or fails: the end of the log is in the error.
+    pub fn build(
+        &self,
+        base: Option<&Path>,
+        mirror: Option<&str>,
+        out: &Path,
+        log: &Path,
+    ) -> Result<()> {
+        let argv = self.command(base, mirror, out);
+        let open = || File::create(log).with_context(|| format!("cannot write {}", log.display()));
+        let file = open()?;
+        let status = Command::new(&argv[0])
+            .args(&argv[1..])
+            .env("SOURCE_DATE_EPOCH", EPOCH.to_string())
+            .stdout(file.try_clone()?)
+            .stderr(file)
+            .status()
+            .context("cannot run mmdebstrap; `cargo xtask doctor` says how to install it")?;
+        if !status.success() {
+            let said = std::fs::read_to_string(log).unwrap_or_default();
+            let lines: Vec<&str> = said.lines().collect();
+            let tail = lines[lines.len().saturating_sub(15)..].join("\n");
+            bail!(
+                "mmdebstrap could not build {} ({status}); the end of {}:\n{tail}",
+                self.name,
+                log.display()
+            );
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_recipe_is_one_call() {
+        let shown = |recipe: Recipe, base: Option<&str>, mirror| {
+            recipe
+                .command(base.map(Path::new), mirror, Path::new("/store/rootfs.tar"))
+                .join("\n")
+        };
+        insta::assert_snapshot!("node", shown(node(), None, None));
+        insta::assert_snapshot!(
+            "household",
+            shown(
+                household(),
+                Some("/store/node.tar"),
+                Some("http://mirror.example/debian")
+            )
+        );
+    }
+
+    #[test]
+    fn the_hooks_name_the_first_user() {
+        assert!(
+            AFTER
+                .iter()
+                .any(|hook| hook.ends_with(&format!("--groups sudo {FIRST_USER}")))
+        );
+    }
+}
