@@ -1,0 +1,212 @@
+use std::{
+    collections::BTreeMap,
+    thread,
+    time::{Duration, Instant},
+};
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+use super::{State, Verdict};
+use crate::{Error, LocalSwarm, Member, Role, Secret, System, engine::Engine, swarm::members};
+
+/// Generous: eight emulated nodes that join at once on two cores need most of a minute.
+const PATIENCE: Duration = Duration::from_secs(180);
+
+/// The node manages a swarm, which it founds where there is none.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct SwarmInit {
+    /// The address under which the others reach it.
+    pub advertise: String,
+}
+
+/// The node is a member of a given swarm.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct SwarmJoin {
+    /// The address under which the others reach it.
+    pub advertise: String,
+    /// `ADDRESS:PORT` of managers that can let it in.
+    pub managers: Vec<String>,
+    /// Lets it in, and decides what it becomes.
+    pub token: Secret,
+    /// Ids of the swarm's nodes, by which a node that belongs to another swarm is told from a member.
+    pub members: Vec<String>,
+}
+
+/// A member has its role and its labels. Holds on a manager, about any node.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct SwarmNode {
+    /// Host name of the member.
+    pub name: String,
+    /// What it does.
+    pub role: Role,
+    /// Labels it has; others stay.
+    #[serde(default)]
+    pub labels: BTreeMap<String, String>,
+}
+
+impl State for SwarmInit {
+    fn title(&self) -> String {
+        "swarm manager".into()
+    }
+
+    fn check(&self, system: &System) -> Result<Verdict, Error> {
+        let swarm = LocalSwarm::of(system)?;
+        match &*swarm.state {
+            "active" if swarm.manager => Ok(Verdict::Satisfied),
+            "active" => Err(Error::state(
+                "this node is a worker of another swarm; `docker swarm leave` on it frees it for a new one",
+            )),
+            "inactive" => Ok(Verdict::change("it is in no swarm")),
+            _ => Err(troubled(&swarm)),
+        }
+    }
+
+    fn apply(&self, system: &System) -> Result<(), Error> {
+        let request = json!({"ListenAddr": "0.0.0.0:2377", "AdvertiseAddr": self.advertise});
+        Engine::connect(system)?
+            .post("/swarm/init", &request)
+            .map(drop)
+    }
+}
+
+impl State for SwarmJoin {
+    fn title(&self) -> String {
+        "swarm member".into()
+    }
+
+    fn check(&self, system: &System) -> Result<Verdict, Error> {
+        let swarm = LocalSwarm::of(system)?;
+        match &*swarm.state {
+            "active" if self.members.contains(&swarm.id) => Ok(Verdict::Satisfied),
+            "active" => Err(Error::state(
+                "this node is a member of another swarm; `docker swarm leave` on it frees it for this one",
+            )),
+            "inactive" => Ok(Verdict::change("it is in no swarm")),
+            "pending" => Ok(Verdict::change("it is still joining")),
+            // A first join that failed leaves no id behind: nothing is lost by starting over.
+            "error" if swarm.id.is_empty() => Ok(Verdict::change("an earlier join failed")),
+            _ => Err(troubled(&swarm)),
+        }
+    }
+
+    fn apply(&self, system: &System) -> Result<(), Error> {
+        let engine = Engine::connect(system)?;
+        match &*LocalSwarm::of(system)?.state {
+            "pending" => return joined(system),
+            "error" => drop(engine.post("/swarm/leave?force=true", &Value::Null)?),
+            _ => {}
+        }
+        let request = json!({
+            "ListenAddr": "0.0.0.0:2377",
+            "AdvertiseAddr": self.advertise,
+            "RemoteAddrs": self.managers,
+            "JoinToken": self.token.reveal(),
+        });
+        match engine.post("/swarm/join", &request) {
+            Ok(_) => Ok(()),
+            // The engine stops waiting after 20 seconds and goes on trying.
+            Err(Error::Engine {
+                status: 503,
+                message,
+                ..
+            }) if message.contains("Timeout") => joined(system),
+            Err(error) => Err(error),
+        }
+    }
+}
+
+fn joined(system: &System) -> Result<(), Error> {
+    wait("this node is still not a member of the swarm", || {
+        let swarm = LocalSwarm::of(system)?;
+        match &*swarm.state {
+            "active" => Ok(Some(())),
+            "pending" => Ok(None),
+            _ => Err(troubled(&swarm)),
+        }
+    })
+}
+
+fn troubled(swarm: &LocalSwarm) -> Error {
+    Error::state(format!(
+        "the Docker engine's swarm state is `{}` ({}); `docker swarm leave --force` on this node starts it over",
+        swarm.state, swarm.error
+    ))
+}
+
+impl State for SwarmNode {
+    fn title(&self) -> String {
+        format!("swarm node {}", self.name)
+    }
+
+    fn check(&self, system: &System) -> Result<Verdict, Error> {
+        let engine = Engine::connect(system)?;
+        Ok(match self.member(&engine)? {
+            None => Verdict::change("it is not ready"),
+            Some(member) => Verdict::from_reasons(&self.differences(&member), None),
+        })
+    }
+
+    fn apply(&self, system: &System) -> Result<(), Error> {
+        let engine = Engine::connect(system)?;
+        let member = wait(&format!("{} is still not ready", self.name), || {
+            self.member(&engine)
+        })?;
+        if self.differences(&member).is_empty() {
+            return Ok(());
+        }
+        let node = engine.get(&format!("/nodes/{}", member.id))?;
+        let mut spec = node["Spec"].clone();
+        spec["Role"] = json!(self.role);
+        for (label, value) in &self.labels {
+            spec["Labels"][label] = json!(value);
+        }
+        let version = &node["Version"]["Index"];
+        engine
+            .post(
+                &format!("/nodes/{}/update?version={version}", member.id),
+                &spec,
+            )
+            .map(drop)
+    }
+}
+
+impl SwarmNode {
+    /// The ready member of that name: one that was set up anew leaves its former self behind, as `down`.
+    fn member(&self, engine: &Engine) -> Result<Option<Member>, Error> {
+        Ok(members(engine)?
+            .into_iter()
+            .find(|member| member.hostname == self.name && member.state == "ready"))
+    }
+
+    fn differences(&self, member: &Member) -> Vec<String> {
+        let mut reasons = Vec::new();
+        if member.role != self.role {
+            reasons
+                .push(format!("it is a {:?}, not a {:?}", member.role, self.role).to_lowercase());
+        }
+        for (label, value) in &self.labels {
+            if member.labels.get(label) != Some(value) {
+                reasons.push(format!("label {label} is not `{value}`"));
+            }
+        }
+        reasons
+    }
+}
+
+/// Asks again until there is an answer.
+fn wait<T>(otherwise: &str, mut ask: impl FnMut() -> Result<Option<T>, Error>) -> Result<T, Error> {
+    let start = Instant::now();
+    loop {
+        if let Some(answer) = ask()? {
+            return Ok(answer);
+        }
+        if start.elapsed() > PATIENCE {
+            return Err(Error::state(format!(
+                "{otherwise} after {} seconds",
+                PATIENCE.as_secs()
+            )));
+        }
+        thread::sleep(Duration::from_millis(500));
+    }
+}

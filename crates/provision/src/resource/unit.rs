@@ -1,0 +1,157 @@
+use serde::{Deserialize, Serialize};
+
+use super::{State, Verdict};
+use crate::{CommandLine, Error, System};
+
+/// systemd units that are enabled and running.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Units {
+    /// With their suffix: `docker.service`.
+    pub names: Vec<String>,
+}
+
+/// Services that need the network start after it is up, whichever network manager the node has.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct WaitOnline {}
+
+impl State for Units {
+    fn title(&self) -> String {
+        format!("running {}", self.names.join(" "))
+    }
+
+    fn check(&self, system: &System) -> Result<Verdict, Error> {
+        let args = ["show", "--property=Id,LoadState,ActiveState,UnitFileState"].map(String::from);
+        let ran = system.run(&CommandLine::new(
+            "systemctl",
+            args.into_iter().chain(self.names.clone()),
+        ))?;
+        judge(&ran.output)
+    }
+
+    fn apply(&self, system: &System) -> Result<(), Error> {
+        let args = ["enable", "--now"].map(String::from);
+        system
+            .run(&CommandLine::new(
+                "systemctl",
+                args.into_iter().chain(self.names.clone()),
+            ))
+            .map(drop)
+    }
+}
+
+/// Reads what `systemctl show` says about units: paragraphs of `Property=value`.
+fn judge(shown: &str) -> Result<Verdict, Error> {
+    let mut reasons = Vec::new();
+    for unit in shown.split("\n\n").filter(|unit| !unit.trim().is_empty()) {
+        let property = |name: &str| {
+            let value = |line: &str| Some(line.strip_prefix(name)?.strip_prefix('=')?.to_owned());
+            unit.lines().find_map(value).unwrap_or_default()
+        };
+        let id = property("Id");
+        if property("LoadState") == "masked" {
+            return Err(Error::state(format!(
+                "{id} is masked; `systemctl unmask {id}` gives it back"
+            )));
+        }
+        if property("UnitFileState") != "enabled" {
+            reasons.push(format!("{id} is not enabled"));
+        }
+        match &*property("ActiveState") {
+            "active" => {}
+            state => reasons.push(format!("{id} is {state}")),
+        }
+    }
+    Ok(Verdict::from_reasons(&reasons, None))
+}
+
+impl State for WaitOnline {
+    fn title(&self) -> String {
+        "wait for the network at boot".into()
+    }
+
+    fn check(&self, system: &System) -> Result<Verdict, Error> {
+        let unit = wait_unit(system)?;
+        let wanted = system.attributes(&format!(
+            "/etc/systemd/system/network-online.target.wants/{unit}"
+        ))?;
+        Ok(match wanted {
+            Some(_) => Verdict::Satisfied,
+            None => Verdict::change(format!("{unit} is not enabled")),
+        })
+    }
+
+    fn apply(&self, system: &System) -> Result<(), Error> {
+        system
+            .run(&CommandLine::new(
+                "systemctl",
+                ["enable", wait_unit(system)?],
+            ))
+            .map(drop)
+    }
+}
+
+/// The unit that belongs to the network manager in use, which is seen from what it keeps in `/run`.
+fn wait_unit(system: &System) -> Result<&'static str, Error> {
+    for (trace, unit) in [
+        ("/run/NetworkManager", "NetworkManager-wait-online.service"),
+        (
+            "/run/systemd/netif/state",
+            "systemd-networkd-wait-online.service",
+        ),
+        ("/run/network/ifstate", "ifupdown-wait-online.service"),
+    ] {
+        if system.attributes(trace)?.is_some() {
+            return Ok(unit);
+        }
+    }
+    Err(Error::state(
+        "none of NetworkManager, systemd-networkd and ifupdown runs here: which one brings the network up?",
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn units_must_be_enabled_and_active() {
+        let shown = "Id=docker.service\nLoadState=loaded\nActiveState=inactive\nUnitFileState=disabled\n\n\
+                     Id=containerd.service\nLoadState=loaded\nActiveState=active\nUnitFileState=enabled\n";
+        assert_eq!(
+            judge(shown).unwrap(),
+            Verdict::change("docker.service is not enabled, docker.service is inactive")
+        );
+        assert_eq!(
+            judge("Id=a\nActiveState=active\nUnitFileState=enabled\n").unwrap(),
+            Verdict::Satisfied
+        );
+        assert!(
+            judge("Id=a\nLoadState=masked\n")
+                .unwrap_err()
+                .to_string()
+                .contains("unmask a")
+        );
+    }
+
+    #[test]
+    fn the_unit_follows_the_network_manager() {
+        let root = tempfile::tempdir().unwrap();
+        let system = System::rooted(root.path());
+        assert!(WaitOnline {}.check(&system).is_err());
+
+        std::fs::create_dir_all(root.path().join("run/systemd/netif")).unwrap();
+        std::fs::write(root.path().join("run/systemd/netif/state"), "").unwrap();
+        assert_eq!(
+            WaitOnline {}.check(&system).unwrap(),
+            Verdict::change("systemd-networkd-wait-online.service is not enabled")
+        );
+
+        std::fs::create_dir_all(root.path().join("run/NetworkManager")).unwrap();
+        let wants = root
+            .path()
+            .join("etc/systemd/system/network-online.target.wants");
+        std::fs::create_dir_all(&wants).unwrap();
+        std::fs::write(wants.join("NetworkManager-wait-online.service"), "").unwrap();
+        assert_eq!(WaitOnline {}.check(&system).unwrap(), Verdict::Satisfied);
+    }
+}
