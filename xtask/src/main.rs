@@ -1,2 +1,48 @@
-//! Build automation.
-fn main() {}
+//! The project's chores as `cargo xtask VERB`, in the manner of <https://github.com/matklad/cargo-xtask>.
+//!
+//! This file only parses and dispatches: a new verb is one module and one match arm.
+
+mod cross;
+mod doctor;
+mod project;
+
+use std::process::ExitCode;
+
+use clap::{CommandFactory, Parser};
+
+/// Build, check and rehearse bramble.
+#[derive(Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask", max_term_width = 100)]
+enum Verb {
+    Doctor(doctor::Args),
+    Cross(cross::Args),
+    /// Print the completion script for a shell
+    Completions {
+        /// The shell to complete for
+        shell: clap_complete::Shell,
+    },
+}
+
+fn main() -> ExitCode {
+    let verb = Verb::parse();
+    match run(verb) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(verb: Verb) -> anyhow::Result<()> {
+    std::env::set_current_dir(project::root())?;
+    match verb {
+        Verb::Doctor(args) => doctor::run(&args),
+        Verb::Cross(args) => cross::run(&args),
+        Verb::Completions { shell } => {
+            let mut out = std::io::stdout();
+            clap_complete::generate(shell, &mut Verb::command(), "xtask", &mut out);
+            Ok(())
+        }
+    }
+}
