@@ -1,0 +1,263 @@
+//! The engines: how a randomizer turns draws into a placement.
+//!
+//! Each is a function from a level and a stream of draws to a placement. One that gets stuck leaves the rest unfilled and
+//! says so. "Open" and "remaining" are in the order of locations and pool throughout, which is the order of bits in a set.
+
+use bramble_world::{Set, Table};
+
+use crate::placement::Placement;
+use crate::rng::Rng;
+use crate::select::select;
+
+/// Which engine to use.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fill {
+    /// Fisher-Yates over the whole pool, without regard to logic.
+    Shuffle,
+    /// Any remaining item into any open location.
+    Forward,
+    /// As `Forward`, but into the last open location goes an item that opens another.
+    Guarded,
+    /// Items that grant something first, each where it can be reached with all the others.
+    Assumed,
+    /// The lowest power not held next, with the generator seeded anew before every placement.
+    Ladder,
+}
+
+impl Fill {
+    /// All of them.
+    pub const ALL: [Fill; 5] = [
+        Fill::Shuffle,
+        Fill::Forward,
+        Fill::Guarded,
+        Fill::Assumed,
+        Fill::Ladder,
+    ];
+
+    /// The name used on the command line and in files.
+    pub fn name(self) -> &'static str {
+        match self {
+            Fill::Shuffle => "shuffle",
+            Fill::Forward => "forward",
+            Fill::Guarded => "guarded",
+            Fill::Assumed => "assumed",
+            Fill::Ladder => "ladder",
+        }
+    }
+
+    /// The engine of that name.
+    pub fn from_name(name: &str) -> Option<Fill> {
+        Fill::ALL.into_iter().find(|fill| fill.name() == name)
+    }
+}
+
+/// Fills a placement from a seed. False if the engine got stuck.
+pub(crate) type Engine<const W: usize> = fn(&Table<W>, u32, &mut Placement<W>) -> bool;
+
+/// The engine compiled for a generator and a width of sets.
+pub(crate) fn engine<const W: usize, R: Rng>(fill: Fill) -> Engine<W> {
+    match fill {
+        Fill::Shuffle => shuffle::<W, R>,
+        Fill::Forward => forward::<W, R, false>,
+        Fill::Guarded => forward::<W, R, true>,
+        Fill::Assumed => assumed::<W, R>,
+        Fill::Ladder => ladder::<W, R>,
+    }
+}
+
+fn shuffle<const W: usize, R: Rng>(
+    table: &Table<W>,
+    seed: u32,
+    placement: &mut Placement<W>,
+) -> bool {
+    let mut order = Order::new(Set::<W>::below(table.len));
+    order.shuffle(&mut R::seeded(seed));
+    for (location, &item) in order.items().iter().enumerate() {
+        placement.put(table, location, item.into());
+    }
+    true
+}
+
+fn forward<const W: usize, R: Rng, const GUARDED: bool>(
+    table: &Table<W>,
+    seed: u32,
+    placement: &mut Placement<W>,
+) -> bool {
+    let mut rng = R::seeded(seed);
+    let mut unfilled = Set::below(table.len);
+    let mut remaining = Set::below(table.len);
+    let mut powers = 0;
+    let mut open = table.open(powers);
+    for left in (1..=table.len).rev() {
+        let choices = open.len();
+        if choices == 0 {
+            return false;
+        }
+        let location = select(open, rng.draw(choices));
+        open.remove(location);
+        unfilled.remove(location);
+        let last_chance = GUARDED && choices == 1 && left > 1;
+        let (items, count) = if last_chance {
+            let items = remaining.and(openers(table, powers, remaining, unfilled));
+            (items, items.len())
+        } else {
+            (remaining, left as u32)
+        };
+        if count == 0 {
+            return false;
+        }
+        let item = select(items, rng.draw(count));
+        remaining.remove(item);
+        placement.put(table, location, item);
+        let gained = powers | table.grants[item & 255];
+        if gained != powers {
+            powers = gained;
+            open = table.open(powers).and(unfilled);
+        }
+    }
+    true
+}
+
+/// Items that, gained on top of `powers`, would open one of the `unfilled` locations, none of which is open now.
+/// Only kinds of which some are `remaining` are looked at; the others may or may not be among the result.
+#[inline(always)]
+fn openers<const W: usize>(
+    table: &Table<W>,
+    powers: u64,
+    remaining: Set<W>,
+    unfilled: Set<W>,
+) -> Set<W> {
+    let mut items = Set::EMPTY;
+    for class in &table.classes {
+        let gained = powers | class.grants;
+        let worth_asking = gained != powers && !class.items.and(remaining).is_empty();
+        if worth_asking && !table.open(gained).and(unfilled).is_empty() {
+            items = items.or(class.items);
+        }
+    }
+    items
+}
+
+fn assumed<const W: usize, R: Rng>(
+    table: &Table<W>,
+    seed: u32,
+    placement: &mut Placement<W>,
+) -> bool {
+    let mut rng = R::seeded(seed);
+    let mut granting = Order::new(table.granting);
+    granting.shuffle(&mut rng);
+    let mut unfilled = Set::below(table.len);
+    for taken in (0..granting.items().len()).rev() {
+        let (unplaced, item) = (&granting.items()[..taken], granting.items()[taken].into());
+        let held = unplaced
+            .iter()
+            .fold(0, |held, &item| held | table.grants[usize::from(item)]);
+        let candidates = closure(table, placement, held).and(unfilled);
+        let choices = candidates.len();
+        if choices == 0 {
+            return false;
+        }
+        let location = select(candidates, rng.draw(choices));
+        unfilled.remove(location);
+        placement.put(table, location, item);
+    }
+    let mut others = Order::new(Set::below(table.len).minus(table.granting));
+    others.shuffle(&mut rng);
+    for (location, &item) in unfilled.iter().zip(others.items()) {
+        placement.put(table, location, item.into());
+    }
+    true
+}
+
+/// What is open to someone who holds `powers` and collects all that can be reached.
+#[inline(always)]
+fn closure<const W: usize>(table: &Table<W>, placement: &Placement<W>, mut powers: u64) -> Set<W> {
+    let mut uncollected = placement.granting;
+    loop {
+        let open = table.open(powers);
+        let found = open.and(uncollected);
+        let gained = found.iter().fold(powers, |gained, location| {
+            gained | placement.grants(table, location)
+        });
+        if gained == powers {
+            return open;
+        }
+        powers = gained;
+        uncollected = uncollected.minus(found);
+    }
+}
+
+fn ladder<const W: usize, R: Rng>(
+    table: &Table<W>,
+    seed: u32,
+    placement: &mut Placement<W>,
+) -> bool {
+    let mut rng = R::seeded(seed);
+    let mut unfilled = Set::below(table.len);
+    let mut remaining = Set::below(table.len);
+    let mut powers = 0;
+    let mut open = table.open(powers);
+    for _ in 0..table.len {
+        rng.restart();
+        let choices = open.len();
+        if choices == 0 {
+            return false;
+        }
+        let location = select(open, rng.draw(choices));
+        open.remove(location);
+        unfilled.remove(location);
+        let missing = table.powers & !powers;
+        let items = match table.granting_power.get(missing.trailing_zeros() as usize) {
+            Some(granting) => remaining.and(*granting),
+            None => remaining,
+        };
+        let count = items.len();
+        if count == 0 {
+            return false;
+        }
+        let item = select(items, rng.draw(count));
+        remaining.remove(item);
+        placement.put(table, location, item);
+        let gained = powers | table.grants[item & 255];
+        if gained != powers {
+            powers = gained;
+            open = table.open(powers).and(unfilled);
+        }
+    }
+    true
+}
+
+/// Pool entries in an order to be shuffled.
+struct Order {
+    items: [u8; 256],
+    len: usize,
+}
+
+impl Order {
+    #[inline(always)]
+    fn new<const W: usize>(items: Set<W>) -> Self {
+        let mut order = Order {
+            items: [0; 256],
+            len: 0,
+        };
+        for (slot, item) in order.items.iter_mut().zip(items.iter()) {
+            *slot = item as u8;
+            order.len += 1;
+        }
+        order
+    }
+
+    /// Fisher and Yates, from the last place down.
+    #[inline(always)]
+    fn shuffle(&mut self, rng: &mut impl Rng) {
+        for last in (1..self.len).rev() {
+            let other = rng.draw(last as u32 + 1) as usize;
+            self.items.swap(last & 255, other & 255);
+        }
+    }
+
+    #[inline(always)]
+    fn items(&self) -> &[u8] {
+        self.items.get(..self.len).unwrap_or(&[])
+    }
+}
