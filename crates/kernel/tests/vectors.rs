@@ -80,7 +80,9 @@ fn restarts<R: Rng>() {
     for before in [0, 1, 54, 55, 56, 200] {
         let mut rng = R::seeded(7);
         let first: Vec<u32> = (0..3).map(|_| rng.draw(100)).collect();
-        (0..before).for_each(|_| drop(rng.draw(100)));
+        for _ in 0..before {
+            rng.draw(100);
+        }
         rng.restart();
         assert_eq!((0..3).map(|_| rng.draw(100)).collect::<Vec<_>>(), first);
     }
