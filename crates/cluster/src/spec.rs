@@ -187,13 +187,15 @@ impl Cluster {
     pub fn parse(file: &str, text: &str) -> Result<(Self, Vec<Problem>), Invalid> {
         let (text, secrets) = secrets::blank_out(text);
         let mut problems = Problems::new(file, text.clone());
+        let cluster = recover::read(&text, &mut problems)
+            .and_then(|file| check::cluster(file, &mut problems));
         for secret in secrets {
+            // What else is wrong with such a line does not matter.
+            problems.forget_at(&secret.span);
             problems
                 .error(secret.span, format!("{} has no place in a cluster file", secret.what))
                 .help_is("take it out, and change it wherever it is used: this file is meant to be shared");
         }
-        let cluster = recover::read(&text, &mut problems)
-            .and_then(|file| check::cluster(file, &mut problems));
         let failed = problems.has_errors();
         let problems = problems.into_list();
         match cluster {

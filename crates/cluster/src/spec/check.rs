@@ -25,6 +25,12 @@ const TAKEN_PORTS: [(u16, &str); 4] = [
     (7946, "Swarm's node discovery"),
 ];
 
+/// The port of the registry, unless the file has another.
+pub(super) const REGISTRY_PORT: u16 = 5000;
+
+/// The port of the search, unless the file has another.
+const SEARCH_PORT: u16 = 3000;
+
 /// Names that lead every machine to itself.
 pub(super) const TAKEN_HOST_NAMES: [&str; 2] = ["localhost", "localhost.localdomain"];
 
@@ -49,16 +55,9 @@ pub(super) fn cluster(recovered: Recovered, problems: &mut Problems) -> Option<C
     let docker = check.docker(file.docker);
     let packages = check.packages(file.packages);
     let mut nodes = check.nodes(file.nodes, network.as_ref(), nas.as_ref());
-    let search = Search {
-        port: check.port(file.search.port.as_ref(), 3000),
-    };
-    let registry = check.registry(
-        file.registry,
-        &mut nodes,
-        network.as_ref(),
-        has_nas,
-        &search,
-    );
+    let ports = (file.registry.port.clone(), file.search.port);
+    let registry = check.registry(file.registry, &mut nodes, network.as_ref(), has_nas);
+    let search = check.search(ports);
 
     Some(Cluster {
         name: name?.into_inner(),
@@ -415,6 +414,28 @@ impl Check<'_> {
             );
         }
         number
+    }
+
+    /// The search, given the ports of the registry and its own.
+    fn search(
+        &mut self,
+        (registry, search): (Option<Spanned<i64>>, Option<Spanned<i64>>),
+    ) -> Search {
+        let port = self.port(search.as_ref(), SEARCH_PORT);
+        let registry_port = registry
+            .as_ref()
+            .map_or(i64::from(REGISTRY_PORT), |port| *port.get_ref());
+        // One of them is written down, since the defaults differ.
+        if let Some(written) = search
+            .or(registry)
+            .filter(|_| i64::from(port) == registry_port)
+        {
+            self.problems.error(
+                written.span(),
+                format!("port {port} is both the registry's and the search's"),
+            );
+        }
+        Search { port }
     }
 
     /// Reports every item that was there before, and points at the first.

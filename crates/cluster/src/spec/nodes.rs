@@ -5,14 +5,14 @@ use std::ops::Range;
 
 use toml::Spanned;
 
-use super::check::{Check, TAKEN_HOST_NAMES};
-use super::{Mac, NFS_ROOT, Nas, Network, Node, Registry, Role, SHARED_LINK, Search, names, wire};
+use super::check::{Check, REGISTRY_PORT, TAKEN_HOST_NAMES};
+use super::{Mac, NFS_ROOT, Nas, Network, Node, Registry, Role, SHARED_LINK, names, wire};
 
 /// Where registry data lies on a cluster without a NAS.
 const LOCAL_REGISTRY_DATA: &str = "/var/lib/bramble/registry";
 
 /// A node on its way in, with the places of what others may be compared with.
-pub(super) struct Placed {
+pub(super) struct Draft {
     pub(super) node: Node,
     name: Range<usize>,
     mac: Option<Range<usize>>,
@@ -27,7 +27,7 @@ impl Check<'_> {
         nodes: Vec<Spanned<wire::Node>>,
         network: Option<&Network>,
         nas: Option<&Nas>,
-    ) -> Vec<Placed> {
+    ) -> Vec<Draft> {
         if nodes.is_empty() {
             if !self.was_removed("nodes") {
                 self.problems
@@ -36,19 +36,19 @@ impl Check<'_> {
             }
             return Vec::new();
         }
-        let nodes: Vec<Placed> = nodes
+        let nodes: Vec<Draft> = nodes
             .into_iter()
             .map(|node| self.one_node(node, network, nas))
             .collect();
 
-        let names = nodes.iter().flat_map(|placed| {
-            let own = (placed.node.name.clone(), placed.name.clone());
-            let aliases = placed
+        let names = nodes.iter().flat_map(|draft| {
+            let own = (draft.node.name.clone(), draft.name.clone());
+            let aliases = draft
                 .node
                 .aliases
                 .iter()
                 .cloned()
-                .zip(placed.aliases.iter().cloned());
+                .zip(draft.aliases.iter().cloned());
             std::iter::once(own)
                 .filter(|(name, _)| !name.is_empty())
                 .chain(aliases)
@@ -56,11 +56,11 @@ impl Check<'_> {
         self.unique("the name", names.collect::<Vec<_>>());
         let macs = nodes
             .iter()
-            .filter_map(|placed| Some((placed.node.mac.to_string(), placed.mac.clone()?)));
+            .filter_map(|draft| Some((draft.node.mac.to_string(), draft.mac.clone()?)));
         self.unique("the MAC address", macs.collect::<Vec<_>>());
         let ips = nodes
             .iter()
-            .filter_map(|placed| Some((placed.node.ip.to_string(), placed.ip.clone()?)));
+            .filter_map(|draft| Some((draft.node.ip.to_string(), draft.ip.clone()?)));
         self.unique("the address", ips.collect::<Vec<_>>());
         self.roles(&nodes);
         nodes
@@ -71,7 +71,7 @@ impl Check<'_> {
         node: Spanned<wire::Node>,
         network: Option<&Network>,
         nas: Option<&Nas>,
-    ) -> Placed {
+    ) -> Draft {
         let table = node.span();
         let node = node.into_inner();
         let name = self.required(node.name, "name", &table);
@@ -85,14 +85,13 @@ impl Check<'_> {
             self.host_name(alias, "a host name");
             self.not_taken(alias);
         }
-        for key in node
-            .labels
-            .iter()
-            .filter(|(key, _)| !names::is_path_component(key))
-            .map(|(_, value)| value.span())
-        {
+        let labels = node.labels.keys();
+        for label in labels.filter(|label| !names::is_path_component(label.get_ref())) {
             self.problems
-                .error(key, "this label's name cannot be a node label")
+                .error(
+                    label.span(),
+                    format!("\"{}\" cannot be a node label", label.get_ref()),
+                )
                 .help_is("use letters, digits, `-`, `_` and `.`");
         }
 
@@ -101,7 +100,7 @@ impl Check<'_> {
             .as_ref()
             .and_then(|ip| self.node_address(ip, network, nas));
         let role = node.role.as_ref().map(Spanned::span);
-        Placed {
+        Draft {
             name: name.as_ref().map_or(table, Spanned::span),
             mac: good_mac.and(mac.as_ref()).map(Spanned::span),
             ip: good_ip.and(ip.as_ref()).map(Spanned::span),
@@ -115,7 +114,7 @@ impl Check<'_> {
                 labels: node
                     .labels
                     .into_iter()
-                    .map(|(key, value)| (key, value.into_inner()))
+                    .map(|(key, value)| (key.into_inner(), value))
                     .collect(),
             },
             role,
@@ -176,10 +175,10 @@ impl Check<'_> {
         Some(ip)
     }
 
-    fn roles(&mut self, nodes: &[Placed]) {
-        let managers: Vec<&Placed> = nodes
+    fn roles(&mut self, nodes: &[Draft]) {
+        let managers: Vec<&Draft> = nodes
             .iter()
-            .filter(|placed| placed.node.role == Role::Manager)
+            .filter(|draft| draft.node.role == Role::Manager)
             .collect();
         let Some(first) = managers.first() else {
             if !self.was_removed("role") {
@@ -191,7 +190,7 @@ impl Check<'_> {
             return;
         };
         let first = first.role.clone().unwrap_or_default();
-        if managers.len() % 2 == 0 {
+        if managers.len().is_multiple_of(2) {
             let (n, failures) = (managers.len(), (managers.len() - 1) / 2);
             self.problems
                 .warning(
@@ -216,19 +215,11 @@ impl Check<'_> {
     pub(super) fn registry(
         &mut self,
         registry: wire::Registry,
-        nodes: &mut [Placed],
+        nodes: &mut [Draft],
         network: Option<&Network>,
         has_nas: bool,
-        search: &Search,
     ) -> Option<Registry> {
-        let port = self.port(registry.port.as_ref(), 5000);
-        if port == search.port {
-            let span = registry.port.as_ref().map_or(0..0, Spanned::span);
-            self.problems.error(
-                span,
-                format!("port {port} is both the registry's and the search's"),
-            );
-        }
+        let port = self.port(registry.port.as_ref(), REGISTRY_PORT);
         let data = self.registry_data(registry.data, has_nas);
         let host = registry.host;
         if let Some(host) = &host {
@@ -244,7 +235,7 @@ impl Check<'_> {
             Some(wanted) => {
                 let found = nodes
                     .iter()
-                    .position(|placed| placed.node.name == *wanted.get_ref());
+                    .position(|draft| draft.node.name == *wanted.get_ref());
                 if found.is_none() {
                     self.problems.error(
                         wanted.span(),
@@ -255,17 +246,17 @@ impl Check<'_> {
             }
             None => nodes
                 .iter()
-                .position(|placed| placed.node.role == Role::Manager)?,
+                .position(|draft| draft.node.role == Role::Manager)?,
         };
         let node = nodes[index].node.name.clone();
         let answers = |node: &Node| node.name == host || node.aliases.contains(&host);
-        match nodes.iter().find(|placed| answers(&placed.node)) {
+        match nodes.iter().find(|draft| answers(&draft.node)) {
             Some(other) if other.node.name != node => {
                 let other = &other.node.name;
                 self.problems
                     .error(
                         host_span,
-                        format!("{host} is {other}, but the registry runs on {node}"),
+                        format!("{host} is a name of {other}, but the registry runs on {node}"),
                     )
                     .help_is(format!(
                         "set `node = \"{other}\"` in the table `registry`, or give it another name"

@@ -60,10 +60,15 @@ impl Diagnostic for Problem {
     }
 
     fn labels(&self) -> Option<Box<dyn Iterator<Item = LabeledSpan> + '_>> {
-        Some(Box::new(self.labels.iter().map(|(span, text)| {
-            let text = (!text.is_empty()).then(|| text.clone());
-            LabeledSpan::new(text, span.start, span.len())
-        })))
+        Some(Box::new(self.labels.iter().enumerate().map(
+            |(index, (span, text))| {
+                let text = (!text.is_empty()).then(|| text.clone());
+                match index {
+                    0 => LabeledSpan::new_primary_with_span(text, span.clone()),
+                    _ => LabeledSpan::new_with_span(text, span.clone()),
+                }
+            },
+        )))
     }
 }
 
@@ -128,6 +133,23 @@ impl Problems {
             source: self.source.clone(),
         });
         self.list.last_mut().expect("just pushed")
+    }
+
+    /// Drops what was found in the lines of `span`.
+    pub(super) fn forget_at(&mut self, span: &Range<usize>) {
+        let text = self.source.inner();
+        let start = text[..span.start]
+            .rfind('\n')
+            .map_or(0, |newline| newline + 1);
+        let end = text[span.end..]
+            .find('\n')
+            .map_or(text.len(), |length| span.end + length);
+        self.list.retain(|problem| {
+            problem
+                .labels
+                .iter()
+                .all(|(place, _)| place.end < start || place.start > end)
+        });
     }
 
     pub(super) fn has_errors(&self) -> bool {

@@ -36,7 +36,12 @@ pub(super) fn read(text: &str, problems: &mut Problems) -> Option<Recovered> {
             Err(error) => error,
         };
         let span = error.span().unwrap_or(0..0);
-        problems.error(span.clone(), error.message());
+        problems.error(
+            span.clone(),
+            error
+                .message()
+                .replace("expected i64", "expected an integer"),
+        );
         removed.push(remove_from_table(table.get_mut(), &span)?);
     }
 }

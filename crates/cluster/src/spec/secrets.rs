@@ -6,10 +6,12 @@ use std::ops::Range;
 
 /// A secret found in a file.
 pub(super) struct Secret {
-    /// The line it stands in or starts at.
+    /// Where to point at.
     pub(super) span: Range<usize>,
     /// What it seems to be.
     pub(super) what: &'static str,
+    /// What must not be shown.
+    hidden: Range<usize>,
 }
 
 /// Endings of keys whose value is a secret.
@@ -29,9 +31,9 @@ pub(super) fn blank_out(text: &str) -> (String, Vec<Secret>) {
     secrets.extend(secret_fields(text));
     let mut blanked = text.to_owned().into_bytes();
     for secret in &secrets {
-        for byte in &mut blanked[secret.span.clone()] {
-            // Newlines keep the lines, quotes keep the TOML.
-            if !matches!(*byte, b'\n' | b'\r' | b'"' | b'\'') {
+        for byte in &mut blanked[secret.hidden.clone()] {
+            // Line ends keep the lines, quotes and comment signs keep the TOML.
+            if !matches!(*byte, b'\n' | b'\r' | b'"' | b'\'' | b'#') {
                 *byte = b'*';
             }
         }
@@ -40,48 +42,84 @@ pub(super) fn blank_out(text: &str) -> (String, Vec<Secret>) {
     (blanked, secrets)
 }
 
-/// Private keys in PEM armour, in values and in comments.
+/// Private keys in PEM armour, in values and in comments. They are pointed at by their first line.
 fn private_keys(text: &str) -> Vec<Secret> {
     let mut found = Vec::new();
-    let mut at = 0;
-    while let Some(begin) = text[at..].find("-----BEGIN ").map(|offset| at + offset) {
-        let header = text[begin..].lines().next().unwrap_or_default();
-        at = begin + 1;
-        if header.contains("PRIVATE KEY-----") {
-            // Without its end, all that follows may belong to it.
-            let end = text[begin..]
-                .find("-----END ")
-                .map_or(text.len(), |offset| begin + offset);
-            found.push(Secret {
-                span: begin..end,
-                what: "a private key",
-            });
-            at = end;
-        }
+    for (begin, _) in text.match_indices("-----BEGIN ") {
+        let line_end = text[begin..]
+            .find('\n')
+            .map_or(text.len(), |length| begin + length);
+        let Some(header) = text[begin..line_end].find("PRIVATE KEY-----") else {
+            continue;
+        };
+        let body = begin + header + "PRIVATE KEY-----".len();
+        let end = match text[body..].find("-----END ") {
+            Some(length) => body + length,
+            None => {
+                line_end
+                    + text[line_end..]
+                        .split_inclusive('\n')
+                        .take_while(|line| is_base64(line))
+                        .map(str::len)
+                        .sum::<usize>()
+            }
+        };
+        found.push(Secret {
+            span: begin..body,
+            what: "a private key",
+            hidden: body..end,
+        });
     }
     found
+}
+
+/// Whether a line, commented or not, is of the kind that keys consist of. An empty one may stand between them.
+fn is_base64(line: &str) -> bool {
+    let line = line.trim_start_matches([' ', '\t', '#']).trim_end();
+    line.bytes()
+        .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'+' | b'/' | b'='))
 }
 
 /// String values of keys that name a secret: `password = "hunter2"`.
 fn secret_fields(text: &str) -> Vec<Secret> {
     let mut found = Vec::new();
-    let mut line_start = 0;
-    for line in text.split_inclusive('\n') {
-        if let Some((key, value)) = line.split_once('=') {
-            let name = key.trim().trim_matches(['"', '\'']).to_ascii_lowercase();
-            let opening = value.find(['"', '\'']);
-            if let Some(quote) =
-                opening.filter(|_| SECRET_KEYS.iter().any(|secret| name.ends_with(secret)))
-            {
-                let start = line_start + key.len() + 1 + quote;
-                let length = value[quote..].trim_end().len();
-                found.push(Secret {
-                    span: start..start + length,
-                    what: "a password or token",
-                });
-            }
+    for (equals, _) in text.match_indices('=') {
+        let key = text[..equals].trim_end_matches([' ', '\t', '"', '\'']);
+        let key = key
+            .rsplit(|c: char| !c.is_ascii_alphanumeric() && !matches!(c, '_' | '-'))
+            .next()
+            .unwrap_or_default();
+        let key = key.to_ascii_lowercase().replace('-', "_");
+        if !SECRET_KEYS.iter().any(|secret| key.ends_with(secret)) {
+            continue;
         }
-        line_start += line.len();
+        let after = &text[equals + 1..];
+        let value = after.trim_start_matches([' ', '\t']);
+        let start = equals + 1 + (after.len() - value.len());
+        if let Some(length) = string_length(value) {
+            found.push(Secret {
+                span: start..start + length,
+                what: "a password or token",
+                hidden: start..start + length,
+            });
+        }
     }
     found
+}
+
+/// Length of the TOML string that `text` starts with, quotes included. An unclosed one ends with the line.
+fn string_length(text: &str) -> Option<usize> {
+    let quote = ["\"\"\"", "'''", "\"", "'"]
+        .into_iter()
+        .find(|quote| text.starts_with(quote))?;
+    let inner = &text[quote.len()..];
+    let closing = inner
+        .match_indices(quote)
+        .map(|(at, _)| at)
+        .find(|at| !inner[..*at].ends_with('\\'));
+    let line_end = text.find('\n').unwrap_or(text.len());
+    match closing.map(|at| quote.len() + at + quote.len()) {
+        Some(length) if quote.len() == 3 || length <= line_end => Some(length),
+        _ => Some(line_end),
+    }
 }

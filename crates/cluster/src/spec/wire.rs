@@ -152,5 +152,5 @@ pub struct Node {
     pub aliases: Vec<Spanned<String>>,
     /// Swarm node labels, for placement constraints.
     #[schemars(with = "BTreeMap<String, String>")]
-    pub labels: BTreeMap<String, Spanned<String>>,
+    pub labels: BTreeMap<Spanned<String>, String>,
 }

@@ -1,0 +1,38 @@
+//! The Docker daemon's configuration.
+
+use serde_json::{Value, json};
+
+use super::json;
+use crate::spec::Cluster;
+
+/// Registries that every daemon speaks plain HTTP with.
+pub fn insecure_registries(cluster: &Cluster) -> Vec<String> {
+    let registry = &cluster.registry;
+    let mut registries = vec![
+        "localhost".to_owned(),
+        registry.authority(),
+        format!("localhost:{}", registry.port),
+        format!("{}:{}", cluster.registry_node().ip, registry.port),
+    ];
+    for extra in &cluster.docker.insecure_registries {
+        if !registries.contains(extra) {
+            registries.push(extra.clone());
+        }
+    }
+    registries
+}
+
+/// What must stand in `/etc/docker/daemon.json`, beside whatever else does.
+pub fn daemon(cluster: &Cluster) -> Value {
+    // `live-restore` must stay off: a daemon in a swarm refuses to start with it.
+    json!({
+        "insecure-registries": insecure_registries(cluster),
+        "log-driver": "json-file",
+        "log-opts": { "max-size": "10m", "max-file": "3" },
+    })
+}
+
+/// `/etc/docker/daemon.json`, whole.
+pub fn daemon_json(cluster: &Cluster) -> String {
+    json(&daemon(cluster))
+}

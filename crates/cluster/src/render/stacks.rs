@@ -1,0 +1,180 @@
+//! Stacks for `docker stack deploy`.
+//!
+//! Limits are set so that one service gone wrong does not take a node with it. Nothing is reserved, so that small
+//! machines schedule everything; processors are not limited, because a limit above what a node has is refused.
+
+use std::collections::BTreeMap;
+
+use serde_json::{Value, json};
+
+use super::yaml;
+use crate::spec::{Cluster, Role};
+
+/// References of images by their short names, where they are known better than by tag: `redis` ->
+/// `cluster.gov:5000/redis@sha256:...`.
+pub type Images = BTreeMap<String, String>;
+
+/// The images that the stacks need.
+pub const IMAGES: [&str; 3] = ["registry", "redis", "bramble-search"];
+
+/// The tag of images built together with this version.
+pub const TAG: &str = env!("CARGO_PKG_VERSION");
+
+/// Compose file format: the newest that `docker stack deploy` knows `max_replicas_per_node` by.
+const VERSION: &str = "3.8";
+
+/// The account that services run as unless their data belongs to another.
+const NOBODY: &str = "65532:65532";
+
+/// The reference of an image on the cluster's registry, by tag: `cluster.gov:5000/redis:0.1.0`.
+pub fn tagged(cluster: &Cluster, name: &str) -> String {
+    format!("{}/{name}:{TAG}", cluster.registry.authority())
+}
+
+/// All stacks by name.
+pub fn all(cluster: &Cluster, images: &Images) -> BTreeMap<&'static str, String> {
+    BTreeMap::from([
+        ("registry", registry(cluster, images)),
+        ("seeds", seeds(cluster, images)),
+    ])
+}
+
+/// The private registry, on its node.
+pub fn registry(cluster: &Cluster, images: &Images) -> String {
+    let stack = json!({
+        "version": VERSION,
+        "services": {
+            "registry": {
+                "image": reference(cluster, images, "registry"),
+                // Owns the data, on the NAS and off it.
+                "user": "1000:1000",
+                "read_only": true,
+                "cap_drop": ["ALL"],
+                "ports": [published(5000, cluster.registry.port)],
+                "volumes": [
+                    { "type": "bind", "source": cluster.registry.data, "target": "/var/lib/registry" },
+                ],
+                "deploy": deploy(1, &[on_node(&cluster.registry.node)], "256M"),
+            },
+        },
+    });
+    yaml(
+        &format!("The private registry of the cluster {}.", cluster.name),
+        &stack,
+    )
+}
+
+/// The seed search: `web` lends out ranges, miners compute them, `worker` alone writes the ledger.
+pub fn seeds(cluster: &Cluster, images: &Images) -> String {
+    let search = |command: &str| search(&reference(cluster, images, "bramble-search"), command);
+    let first_manager = on_node(&cluster.first_manager().name);
+    let miners = cluster
+        .nodes
+        .iter()
+        .filter(|node| node.role == Role::Worker)
+        .count();
+    let mut miner = deploy(miners, &["node.role!=manager".to_owned()], "512M");
+    miner["placement"]["max_replicas_per_node"] = json!(1);
+
+    let mut web = search("web");
+    web["ports"] = json!([published(3000, cluster.search.port)]);
+    web["healthcheck"] = healthcheck(&["/bramble-search", "healthcheck", "web"]);
+    web["deploy"] = deploy(1, &["node.role==manager".to_owned()], "256M");
+
+    let mut worker = search("worker");
+    worker["environment"]["BRAMBLE_LEDGER"] = json!("/var/lib/bramble/ledger.sqlite");
+    worker["volumes"] = json!([volume("ledger", "/var/lib/bramble")]);
+    worker["healthcheck"] = healthcheck(&["/bramble-search", "healthcheck", "worker"]);
+    worker["deploy"] = deploy(1, std::slice::from_ref(&first_manager), "256M");
+
+    let mut mine = search("miner");
+    mine["healthcheck"] = healthcheck(&["/bramble-search", "healthcheck", "miner"]);
+    mine["deploy"] = miner;
+
+    // A volume is a directory on one node, so the service stays there.
+    let mut messages = deploy(1, &[first_manager], "256M");
+    // Swarm's virtual addresses forget connections that are idle for a quarter of an hour.
+    messages["endpoint_mode"] = json!("dnsrr");
+
+    let stack = json!({
+        "version": VERSION,
+        "services": {
+            "messages": {
+                "image": reference(cluster, images, "redis"),
+                "entrypoint": ["/usr/bin/redis-server"],
+                // Name and value together: a lone `no` or `yes` is a truth value to some readers of YAML.
+                "command": ["--bind *", "--protected-mode no", "--dir /data", "--appendonly yes"],
+                "user": NOBODY,
+                "read_only": true,
+                "cap_drop": ["ALL"],
+                "networks": ["seeds"],
+                "volumes": [volume("messages", "/data")],
+                "healthcheck": healthcheck(&["/usr/bin/redis-cli", "-e", "ping"]),
+                "deploy": messages,
+            },
+            "web": web,
+            "worker": worker,
+            "miner": mine,
+        },
+        "networks": { "seeds": { "driver": "overlay" } },
+        "volumes": { "ledger": {}, "messages": {} },
+    });
+    yaml(
+        &format!("The seed search of the cluster {}.", cluster.name),
+        &stack,
+    )
+}
+
+/// What all services of the search have in common.
+fn search(image: &str, command: &str) -> Value {
+    json!({
+        "image": image,
+        "command": [command],
+        "user": NOBODY,
+        "read_only": true,
+        "cap_drop": ["ALL"],
+        "networks": ["seeds"],
+        "environment": {
+            "BRAMBLE_REDIS": "redis://messages:6379",
+            "BRAMBLE_SERVER": "http://web:3000",
+            "BRAMBLE_NODE": "{{.Node.Hostname}}",
+        },
+    })
+}
+
+fn reference(cluster: &Cluster, images: &Images, name: &str) -> String {
+    images
+        .get(name)
+        .cloned()
+        .unwrap_or_else(|| tagged(cluster, name))
+}
+
+fn on_node(name: &str) -> String {
+    format!("node.hostname=={name}")
+}
+
+/// A port open on every node, wherever the service runs.
+fn published(target: u16, published: u16) -> Value {
+    json!({ "target": target, "published": published, "protocol": "tcp", "mode": "ingress" })
+}
+
+fn volume(name: &str, target: &str) -> Value {
+    json!({ "type": "volume", "source": name, "target": target })
+}
+
+fn healthcheck(command: &[&str]) -> Value {
+    let test: Vec<&str> = ["CMD"].iter().chain(command).copied().collect();
+    json!({ "test": test, "interval": "30s", "timeout": "20s", "retries": 3, "start_period": "2m" })
+}
+
+fn deploy(replicas: usize, constraints: &[String], memory: &str) -> Value {
+    json!({
+        "mode": "replicated",
+        "replicas": replicas,
+        "placement": { "constraints": constraints },
+        "resources": { "limits": { "memory": memory } },
+        "restart_policy": { "condition": "any", "delay": "5s" },
+        // Two of a kind must not run at once: they would share a volume or a node's processors.
+        "update_config": { "order": "stop-first", "parallelism": 0, "failure_action": "pause" },
+    })
+}

@@ -1,0 +1,205 @@
+//! What a cluster file may say, and what is said about one that may not.
+
+use bramble_cluster::spec::{Cluster, Invalid, Problem};
+use miette::{GraphicalReportHandler, GraphicalTheme};
+
+fn fixture(name: &str) -> Cluster {
+    let path = format!(
+        "{}/../../fixtures/clusters/{name}.toml",
+        env!("CARGO_MANIFEST_DIR")
+    );
+    let text = std::fs::read_to_string(path).unwrap();
+    let (cluster, warnings) = Cluster::parse("cluster.toml", &text).unwrap();
+    assert_eq!(rendered(&warnings), "");
+    cluster
+}
+
+/// Problems as a person sees them, without colours.
+fn rendered(problems: &[Problem]) -> String {
+    let handler =
+        GraphicalReportHandler::new_themed(GraphicalTheme::unicode_nocolor()).with_width(100);
+    let mut text = String::new();
+    for problem in problems {
+        handler.render_report(&mut text, problem).unwrap();
+    }
+    text
+}
+
+#[test]
+fn fixtures_are_good_and_complete() {
+    for name in ["eight-pi", "two-pi", "three-managers"] {
+        insta::assert_json_snapshot!(name, fixture(name));
+    }
+}
+
+#[test]
+fn schema_is_published() {
+    insta::assert_json_snapshot!(bramble_cluster::spec::schema());
+}
+
+/// The two-node file, each line with the one that takes its place.
+fn two_pi(changes: &[(&str, &str)]) -> String {
+    let mut text = "\
+version = 1
+name = \"pair\"
+[network]
+subnet = \"192.168.1.0/24\"
+[nas]
+server = \"192.168.1.2\"
+[[nodes]]
+name = \"boss\"
+role = \"manager\"
+mac = \"dc:a6:32:00:00:01\"
+ip = \"192.168.1.50\"
+[[nodes]]
+name = \"hand\"
+mac = \"dc:a6:32:00:00:02\"
+ip = \"192.168.1.51\"
+"
+    .to_owned();
+    for (from, to) in changes {
+        assert!(text.contains(from), "{from:?} is not in the file");
+        text = text.replacen(from, to, 1);
+    }
+    text
+}
+
+const NAS: &str = "[nas]\nserver = \"192.168.1.2\"\n";
+const HAND_IP: &str = "ip = \"192.168.1.51\"";
+
+/// One mistake each: its name, what is changed, the line the error must point at.
+#[rustfmt::skip]
+const MISTAKES: &[(&str, &[(&str, &str)], usize)] = &[
+    ("syntax", &[("version = 1", "version = ")], 1),
+    ("version_missing", &[("version = 1\n", "\n")], 1),
+    ("version_unknown", &[("version = 1", "version = 2")], 1),
+    ("version_wrong_type", &[("version = 1", "version = \"1\"")], 1),
+    ("unknown_table", &[("[nas]", "[nass]")], 5),
+    ("unknown_key", &[("subnet =", "domian = \"lan\"\nsubnet =")], 4),
+    ("unknown_role", &[("\"manager\"", "\"leader\"")], 9),
+    ("unknown_docker_source", &[("[nas]", "[docker]\nsource = \"snap\"\n[nas]")], 6),
+    ("cluster_name_malformed", &[("\"pair\"", "\"My Pair\"")], 2),
+    ("subnet_missing", &[("subnet = \"192.168.1.0/24\"\n", "")], 3),
+    ("subnet_malformed", &[("192.168.1.0/24", "192.168.1.0")], 4),
+    ("subnet_with_host_bits", &[("192.168.1.0/24", "192.168.1.1/24")], 4),
+    ("subnet_too_small", &[("192.168.1.0/24", "192.168.1.0/31")], 4),
+    ("router_outside", &[("[nas]", "router = \"192.168.2.1\"\n[nas]")], 5),
+    ("domain_malformed", &[("[nas]", "domain = \"my_lan\"\n[nas]")], 5),
+    ("mac_malformed", &[("dc:a6:32:00:00:02", "dc:a6:32:00:00:0g")], 14),
+    ("mac_too_short", &[("dc:a6:32:00:00:02", "dc:a6:32:00:00")], 14),
+    ("mac_of_a_group", &[("dc:a6:32:00:00:02", "ff:ff:ff:ff:ff:ff")], 14),
+    ("mac_missing", &[("mac = \"dc:a6:32:00:00:02\"\n", "")], 12),
+    ("mac_twice_in_two_spellings", &[("dc:a6:32:00:00:02", "DC-A6-32-00-00-01")], 14),
+    ("ip_malformed", &[("192.168.1.51", "192.168.1.351")], 15),
+    ("ip_missing", &[(HAND_IP, "")], 12),
+    ("ip_twice", &[("192.168.1.51", "192.168.1.50")], 15),
+    ("ip_outside_subnet", &[("192.168.1.51", "192.168.2.51")], 15),
+    ("ip_of_network", &[("192.168.1.51", "192.168.1.0")], 15),
+    ("ip_of_broadcast", &[("192.168.1.51", "192.168.1.255")], 15),
+    ("ip_of_router", &[("192.168.1.51", "192.168.1.1")], 15),
+    ("ip_of_nas", &[("192.168.1.51", "192.168.1.2")], 15),
+    ("name_twice", &[("\"hand\"", "\"boss\"")], 13),
+    ("name_malformed", &[("\"hand\"", "\"worker_1\"")], 13),
+    ("name_upper_case", &[("\"hand\"", "\"Hand\"")], 13),
+    ("name_localhost", &[("\"hand\"", "\"localhost\"")], 13),
+    ("name_missing", &[("name = \"hand\"\n", "")], 12),
+    ("alias_is_another_name", &[(HAND_IP, "ip = \"192.168.1.51\"\naliases = [\"boss\"]")], 16),
+    ("alias_malformed", &[(HAND_IP, "ip = \"192.168.1.51\"\naliases = [\"cluster..gov\"]")], 16),
+    ("label_malformed", &[(HAND_IP, "ip = \"192.168.1.51\"\nlabels = { \"a=b\" = \"c\" }")], 16),
+    ("no_manager", &[("role = \"manager\"\n", "")], 8),
+    ("no_nodes", &[("[[nodes]]\nname = \"boss\"\nrole = \"manager\"\nmac = \"dc:a6:32:00:00:01\"\nip = \"192.168.1.50\"\n[[nodes]]\nname = \"hand\"\nmac = \"dc:a6:32:00:00:02\"\nip = \"192.168.1.51\"\n", "")], 1),
+    ("nas_server_missing", &[("server = \"192.168.1.2\"\n", "")], 5),
+    ("nas_server_is_broadcast", &[("192.168.1.2\"", "192.168.1.255\"")], 6),
+    ("exports_empty", &[("server", "exports = []\nserver")], 6),
+    ("export_malformed", &[("server", "exports = [\"/pi cluster\"]\nserver")], 6),
+    ("export_twice", &[("server", "exports = [\"a\", \"a\"]\nserver")], 6),
+    ("export_wrong_type", &[("server", "exports = [\"a\", 1]\nserver")], 6),
+    ("shared_unknown", &[("server", "shared = \"plex\"\nserver")], 6),
+    ("mount_options_with_bg", &[("server", "options = \"rw,bg\"\nserver")], 6),
+    ("mount_options_with_blanks", &[("server", "options = \"rw, hard\"\nserver")], 6),
+    ("user_root", &[("[nas]", "[access]\nuser = \"root\"\n[nas]")], 6),
+    ("authorized_key_malformed", &[("[nas]", "[access]\nauthorized_keys = [\"ssh-ed25519 hello\"]\n[nas]")], 6),
+    ("registry_data_not_shared", &[("[nas]", "[registry]\ndata = \"/srv/registry\"\n[nas]")], 6),
+    ("registry_data_without_nas", &[(NAS, "[registry]\ndata = \"/shared/registry\"\n")], 6),
+    ("registry_data_relative", &[("[nas]", "[registry]\ndata = \"shared/../registry\"\n[nas]")], 6),
+    ("registry_node_unknown", &[("[nas]", "[registry]\nnode = \"disk\"\n[nas]")], 6),
+    ("registry_host_is_another_node", &[("[nas]", "[registry]\nhost = \"hand\"\n[nas]")], 6),
+    ("registry_host_malformed", &[("[nas]", "[registry]\nhost = \"192.168.1.50\"\n[nas]")], 6),
+    ("port_zero", &[("[nas]", "[registry]\nport = 0\n[nas]")], 6),
+    ("port_too_large", &[("[nas]", "[search]\nport = 70000\n[nas]")], 6),
+    ("port_of_swarm", &[("[nas]", "[search]\nport = 2377\n[nas]")], 6),
+    ("port_twice", &[("[nas]", "[search]\nport = 5000\n[nas]")], 6),
+    ("insecure_registry_with_scheme", &[("[nas]", "[docker]\ninsecure_registries = [\"http://x:5000\"]\n[nas]")], 6),
+    ("package_malformed", &[("[network]", "packages = [\"vim; reboot\"]\n[network]")], 3),
+    ("password", &[("[nas]", "[access]\npassword = \"hunter2\"\n[nas]")], 6),
+    ("private_key", &[("[nas]", "[access]\nauthorized_keys = [\"\"\"-----BEGIN OPENSSH PRIVATE KEY-----\nb3BlbnNzaC1rZXktdjEAAAAA\n-----END OPENSSH PRIVATE KEY-----\"\"\"]\n[nas]")], 6),
+    ("private_key_in_comment", &[("[nas]", "# -----BEGIN RSA PRIVATE KEY-----\n# MIIEpAIBAAKCAQEA\n[nas]")], 5),
+];
+
+#[test]
+fn each_mistake_is_one_error_at_its_line() {
+    let mut wrong = Vec::new();
+    for (name, changes, line) in MISTAKES {
+        let Err(Invalid { problems, .. }) = Cluster::parse("cluster.toml", &two_pi(changes)) else {
+            wrong.push(format!("{name}: accepted"));
+            continue;
+        };
+        let lines: Vec<usize> = problems
+            .iter()
+            .map(|problem| problem.position().0)
+            .collect();
+        if lines != [*line] {
+            wrong.push(format!(
+                "{name}: expected one error in line {line}\n{}",
+                rendered(&problems)
+            ));
+        }
+        insta::assert_snapshot!(*name, rendered(&problems));
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn doubts_are_warnings() {
+    let two_managers = two_pi(&[("name = \"hand\"", "name = \"hand\"\nrole = \"manager\"")]);
+    let soft = two_pi(&[("server", "options = \"rw,soft\"\nserver")]);
+    for (name, text) in [
+        ("even_managers_and_no_worker", two_managers),
+        ("soft_mount", soft),
+    ] {
+        let (_, warnings) = Cluster::parse("cluster.toml", &text).unwrap();
+        insta::assert_snapshot!(name, rendered(&warnings));
+    }
+}
+
+#[test]
+fn all_mistakes_are_reported_at_once_in_file_order() {
+    let text = two_pi(&[
+        ("version = 1", "version = 3"),
+        ("\"pair\"", "17"),
+        ("subnet", "sub = 1\nsubnet"),
+        ("server", "token = \"s3cr3t\"\nserver"),
+        ("role = \"manager\"", "role = \"chief\""),
+        ("mac = \"dc:a6:32:00:00:01\"", "mac = \"nonsense\""),
+        ("\"hand\"", "\"Hand\""),
+        ("192.168.1.51", "192.168.1.1"),
+    ]);
+    let invalid = Cluster::parse("cluster.toml", &text).unwrap_err();
+    insta::assert_snapshot!(
+        "all_at_once",
+        format!("{}\n{invalid}\n", rendered(&invalid.problems))
+    );
+}
+
+#[test]
+fn secrets_are_not_repeated() {
+    for (name, changes, _) in MISTAKES.iter().filter(|(name, ..)| name.starts_with("p")) {
+        let Err(invalid) = Cluster::parse("cluster.toml", &two_pi(changes)) else {
+            panic!("{name}: accepted")
+        };
+        let shown = rendered(&invalid.problems) + &format!("{invalid:?}");
+        for secret in ["hunter2", "b3BlbnNza", "MIIEpA"] {
+            assert!(!shown.contains(secret), "{name} shows the secret");
+        }
+    }
+}
