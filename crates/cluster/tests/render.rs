@@ -1,6 +1,7 @@
 //! Every file that is rendered from the fixtures.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use bramble_cluster::render::ssh::{HostKeys, SshPaths, ssh_config};
 use bramble_cluster::render::stacks::Images;
@@ -105,22 +106,59 @@ fn json_and_yaml_read_back() {
     }
 }
 
+fn is_yaml(path: &Path) -> bool {
+    path.extension().is_some_and(|extension| extension == "yml")
+}
+
 /// Readers of YAML 1.1 take these words for truth values, unless they are quoted.
 #[test]
 fn yaml_has_no_words_that_some_take_for_booleans() {
     for name in FIXTURES {
+        for (path, contents) in files(name).iter().filter(|(path, _)| is_yaml(path)) {
+            for line in contents.lines() {
+                let value = line.split_once(": ").map_or(line, |(_, value)| value);
+                let value = value.trim_start().trim_start_matches("- ");
+                let ambiguous = ["yes", "no", "on", "off", "y", "n"];
+                assert!(
+                    !ambiguous.contains(&value.to_lowercase().as_str()),
+                    "{name}: {}: {line}",
+                    path.display()
+                );
+            }
+        }
+    }
+}
+
+/// Docker itself reads the stacks, where its client is installed.
+#[test]
+fn docker_accepts_the_stacks() {
+    if Command::new("docker")
+        .args(["stack", "config", "--help"])
+        .output()
+        .is_err()
+    {
+        eprintln!("skipped: docker is not installed");
+        return;
+    }
+    for name in FIXTURES {
         for (path, contents) in files(name)
             .iter()
-            .filter(|(path, _)| path.extension().is_some_and(|it| it == "yml"))
+            .filter(|(path, _)| path.starts_with("stacks"))
         {
-            for word in contents
-                .lines()
-                .filter_map(|line| line.rsplit([' ', '-']).next())
-            {
-                let ambiguous =
-                    ["yes", "no", "on", "off", "y", "n"].contains(&word.to_lowercase().as_str());
-                assert!(!ambiguous, "{name}: {}: {word}", path.display());
-            }
+            let dir = tempfile::tempdir().unwrap();
+            let file = dir.path().join("stack.yml");
+            std::fs::write(&file, contents).unwrap();
+            let output = Command::new("docker")
+                .args(["stack", "config", "-c"])
+                .arg(&file)
+                .output()
+                .unwrap();
+            let errors = String::from_utf8_lossy(&output.stderr);
+            assert!(
+                output.status.success() && errors.is_empty(),
+                "{name}: {}: {errors}",
+                path.display()
+            );
         }
     }
 }
@@ -140,7 +178,7 @@ fn dnsmasq_accepts_its_configuration() {
             eprintln!("skipped: dnsmasq is not installed");
             return;
         };
-        let output = std::process::Command::new(program)
+        let output = Command::new(program)
             .args(["--test", &argument])
             .output()
             .unwrap();

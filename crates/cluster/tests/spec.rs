@@ -67,9 +67,11 @@ ip = \"192.168.1.51\"
 const NAS: &str = "[nas]\nserver = \"192.168.1.2\"\n";
 const HAND_IP: &str = "ip = \"192.168.1.51\"";
 
+type Mistake<'a> = (&'a str, &'a [(&'a str, &'a str)], usize);
+
 /// One mistake each: its name, what is changed, the line the error must point at.
 #[rustfmt::skip]
-const MISTAKES: &[(&str, &[(&str, &str)], usize)] = &[
+const MISTAKES: &[Mistake] = &[
     ("syntax", &[("version = 1", "version = ")], 1),
     ("version_missing", &[("version = 1\n", "\n")], 1),
     ("version_unknown", &[("version = 1", "version = 2")], 1),
