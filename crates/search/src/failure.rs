@@ -1,0 +1,57 @@
+//! How a command ends when it does not end well.
+
+use std::io::IsTerminal as _;
+use std::process::ExitCode;
+
+use bramble_world::parse::Invalid;
+
+/// Why a command failed, which decides its exit code.
+#[derive(Debug)]
+pub(crate) enum Failure {
+    /// The person asked for something that makes no sense: exit code 2.
+    Usage(String),
+    /// A world file is wrong: exit code 2, with the place in the file.
+    World(Box<Invalid>),
+    /// Something went wrong on the way: exit code 1.
+    Failed(anyhow::Error),
+}
+
+impl Failure {
+    pub(crate) fn print(self) -> ExitCode {
+        match self {
+            Failure::Usage(message) => {
+                eprintln!("error: {message}");
+                ExitCode::from(2)
+            }
+            Failure::World(invalid) => {
+                if std::io::stderr().is_terminal() {
+                    eprintln!("{:?}", miette::Report::new(*invalid));
+                } else {
+                    // One `file:line:column: message` a line, for editors and logs.
+                    eprintln!("{invalid}");
+                }
+                ExitCode::from(2)
+            }
+            Failure::Failed(error) => {
+                eprintln!("error: {error:#}");
+                ExitCode::FAILURE
+            }
+        }
+    }
+}
+
+impl From<anyhow::Error> for Failure {
+    fn from(error: anyhow::Error) -> Self {
+        Failure::Failed(error)
+    }
+}
+
+impl std::fmt::Display for Failure {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Failure::Usage(message) => f.write_str(message),
+            Failure::World(invalid) => invalid.fmt(f),
+            Failure::Failed(error) => write!(f, "{error:#}"),
+        }
+    }
+}
