@@ -54,7 +54,7 @@ pub(crate) fn report(error: &anyhow::Error) -> ExitCode {
         eprintln!("error: {invalid}");
         return ExitCode::from(USAGE);
     }
-    eprintln!("error: {error:#}");
+    eprintln!("error: {}", chain(error));
     if let Some(usage) = error.downcast_ref::<Usage>() {
         if let Some(help) = &usage.help {
             eprintln!("  help: {help}");
@@ -62,4 +62,15 @@ pub(crate) fn report(error: &anyhow::Error) -> ExitCode {
         return ExitCode::from(USAGE);
     }
     ExitCode::FAILURE
+}
+
+/// The error and what it comes from. Some errors repeat their cause in their own words; that is left out.
+fn chain(error: &anyhow::Error) -> String {
+    let mut parts: Vec<String> = Vec::new();
+    for cause in error.chain().map(ToString::to_string) {
+        if parts.last().is_none_or(|last| !last.ends_with(&cause)) {
+            parts.push(cause);
+        }
+    }
+    parts.join(": ")
 }

@@ -1,20 +1,30 @@
 //! `bramble`: the operator's tool. A verb is one module with its `Args` and a `run`.
 
+mod agent;
 mod check;
+mod completions;
 mod context;
 mod failure;
+mod init;
+mod keys;
+mod plan;
+mod provision;
+mod remote;
+mod render;
+mod report;
 mod schema;
 mod state;
+mod text;
 
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand};
 
 use context::Context;
 
 /// Turns one cluster.toml into a working Raspberry Pi cluster.
 #[derive(Debug, Parser)]
-#[command(name = "bramble", version, max_term_width = 100)]
+#[command(name = "bramble", version, max_term_width = 100, after_help = EXAMPLES)]
 struct Cli {
     #[command(flatten)]
     context: Context,
@@ -23,17 +33,36 @@ struct Cli {
     verb: Verb,
 }
 
+const EXAMPLES: &str = "\
+Examples:
+  bramble init                      write a cluster.toml, asking for what it must know
+  bramble check                     say what is wrong with it, or what it will give
+  bramble keys                      make the cluster's keys, once
+  bramble render --out rendered     write hosts, fstab, DHCP reservations, stacks, ...
+
+Exit codes: 0 done, 1 failed, 2 wrong usage or an unusable cluster file.";
+
 #[derive(Debug, Subcommand)]
 enum Verb {
+    Init(init::Args),
     Check(check::Args),
+    Keys(keys::Args),
+    Render(render::Args),
+    Provision(provision::Args),
     Schema(schema::Args),
+    Completions(completions::Args),
 }
 
 fn main() -> ExitCode {
     let Cli { context, verb } = Cli::parse();
     let outcome = match verb {
+        Verb::Init(args) => init::run(&context, &args),
         Verb::Check(args) => check::run(&context, &args),
+        Verb::Keys(args) => keys::run(&context, &args),
+        Verb::Render(args) => render::run(&context, &args),
+        Verb::Provision(args) => provision::run(&context, &args),
         Verb::Schema(args) => schema::run(&args),
+        Verb::Completions(args) => completions::run(&args, &mut Cli::command()),
     };
     match outcome {
         Ok(code) => code,

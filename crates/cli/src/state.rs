@@ -1,6 +1,19 @@
-//! The state directory: the cluster's keys and what follows from them.
+//! The state directory: the cluster's keys, and what follows from them.
 
+use std::fs::{self, DirBuilder};
+use std::io::Write;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, bail};
+use bramble_cluster::render::ssh::{self, HostKeys, SshPaths};
+use bramble_cluster::spec::Cluster;
+use ssh_key::PublicKey;
+
+use crate::failure::Usage;
+
+/// Longest directory in which ssh can make its sockets: their names take 57 bytes of the 107 that a path may have.
+const LONGEST_CONTROL_DIR: usize = 49;
 
 /// Where each thing lies in a state directory, which need not exist.
 #[derive(Debug, Clone)]
@@ -19,7 +32,7 @@ impl State {
         &self.dir
     }
 
-    /// The private key the operator logs in with; its public half has `.pub` appended.
+    /// The private key the operator logs in with; see [`public_half`] for its other half.
     pub(crate) fn operator_key(&self) -> PathBuf {
         self.dir.join("operator_ed25519")
     }
@@ -46,6 +59,49 @@ impl State {
     pub(crate) fn ssh_config(&self) -> PathBuf {
         self.dir.join("ssh_config")
     }
+
+    /// The public host keys of all nodes.
+    ///
+    /// # Errors
+    /// A node has none yet, which is for `bramble keys` to change.
+    pub(crate) fn host_keys(&self, cluster: &Cluster) -> anyhow::Result<HostKeys> {
+        let key = |name: &String| {
+            Ok((
+                name.clone(),
+                read_public(&public_half(&self.host_key(name)))?,
+            ))
+        };
+        cluster.nodes.iter().map(|node| key(&node.name)).collect()
+    }
+
+    /// Brings `known_hosts` and `ssh_config` up to date, and makes the directory of ssh's sockets. The settings in
+    /// `include` win.
+    ///
+    /// # Errors
+    /// The keys were not made yet, or there is no file `include`.
+    pub(crate) fn write_ssh_files(
+        &self,
+        cluster: &Cluster,
+        include: Option<&Path>,
+    ) -> anyhow::Result<()> {
+        let known_hosts = ssh::known_hosts(cluster, &self.host_keys(cluster)?);
+        read_public(&public_half(&self.operator_key()))?;
+        if let Some(missing) = include.filter(|include| !include.is_file()) {
+            return Err(Usage::new(format!("there is no ssh_config {}", missing.display())).into());
+        }
+        let paths = SshPaths {
+            identity: self.operator_key(),
+            known_hosts: self.known_hosts(),
+            control_dir: control_dir()?,
+            include: include.map(std::path::absolute).transpose()?,
+        };
+        replace(&self.known_hosts(), known_hosts.as_bytes())?;
+        replace(
+            &self.ssh_config(),
+            ssh::ssh_config(cluster, &paths).as_bytes(),
+        )?;
+        Ok(())
+    }
 }
 
 /// The public half of a private key file: the same name and `.pub`.
@@ -53,4 +109,82 @@ pub(crate) fn public_half(private: &Path) -> PathBuf {
     let mut path = private.as_os_str().to_owned();
     path.push(".pub");
     PathBuf::from(path)
+}
+
+/// Reads a public key.
+pub(crate) fn read_public(path: &Path) -> anyhow::Result<PublicKey> {
+    let text = match fs::read_to_string(path) {
+        Ok(text) => text,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            let usage = Usage::new(format!("there is no key {}", path.display()));
+            return Err(usage
+                .help("make the cluster's keys with `bramble keys`")
+                .into());
+        }
+        Err(error) => return Err(error).with_context(|| format!("cannot read {}", path.display())),
+    };
+    PublicKey::from_openssh(&text)
+        .with_context(|| format!("{} is no OpenSSH public key", path.display()))
+}
+
+/// Makes a directory that nobody else can enter, and closes it if it was there and open.
+pub(crate) fn private_dir(dir: &Path) -> anyhow::Result<()> {
+    let failed = || format!("cannot make the private directory {}", dir.display());
+    DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(dir)
+        .with_context(failed)?;
+    let mode = fs::metadata(dir).with_context(failed)?.permissions().mode();
+    if mode & 0o077 != 0 {
+        fs::set_permissions(dir, fs::Permissions::from_mode(0o700)).with_context(failed)?;
+    }
+    Ok(())
+}
+
+/// Replaces a file in one step, unless it has these contents already. Returns whether it changed.
+pub(crate) fn replace(path: &Path, contents: &[u8]) -> anyhow::Result<bool> {
+    if fs::read(path).is_ok_and(|found| found == contents) {
+        return Ok(false);
+    }
+    let failed = || format!("cannot write {}", path.display());
+    let dir = path
+        .parent()
+        .filter(|dir| !dir.as_os_str().is_empty())
+        .unwrap_or(Path::new("."));
+    let readable = fs::Permissions::from_mode(0o644);
+    let mut file = tempfile::Builder::new()
+        .permissions(readable)
+        .tempfile_in(dir)
+        .with_context(failed)?;
+    file.write_all(contents).with_context(failed)?;
+    file.persist(path).with_context(failed)?;
+    Ok(true)
+}
+
+/// The directory of ssh's sockets: short, and closed to others, who could hand us theirs otherwise.
+fn control_dir() -> anyhow::Result<PathBuf> {
+    let uid = nix::unistd::getuid();
+    let runtime = std::env::var_os("XDG_RUNTIME_DIR").map(|dir| PathBuf::from(dir).join("bramble"));
+    let usable = |dir: &PathBuf| {
+        let parent_exists = dir.parent().is_some_and(Path::is_dir);
+        dir.is_absolute() && parent_exists && dir.as_os_str().len() <= LONGEST_CONTROL_DIR
+    };
+    let dir = runtime
+        .filter(usable)
+        .unwrap_or_else(|| PathBuf::from(format!("/tmp/bramble-{uid}")));
+
+    let failed = || format!("cannot make {} for ssh's shared connections", dir.display());
+    match DirBuilder::new().mode(0o700).create(&dir) {
+        Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {}
+        made => made.with_context(failed)?,
+    }
+    let found = fs::symlink_metadata(&dir).with_context(failed)?;
+    if !found.is_dir() || found.uid() != uid.as_raw() || found.mode() & 0o077 != 0 {
+        bail!(
+            "{} is open to others: remove it, or make it yours with `chmod 700`",
+            dir.display()
+        );
+    }
+    Ok(dir)
 }
