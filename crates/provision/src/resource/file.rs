@@ -16,6 +16,7 @@ pub struct File {
     /// What it holds.
     pub content: Content,
     /// Permission bits.
+    #[serde(with = "octal")]
     pub mode: u32,
     /// The owning user, whose primary group it gets too; `None` is root.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -41,7 +42,11 @@ pub struct Directory {
     /// Absolute path.
     pub path: String,
     /// Permission bits; `None` leaves them to whoever creates it, as on a share that maps all users to one.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(
+        default,
+        with = "octal::option",
+        skip_serializing_if = "Option::is_none"
+    )]
     pub mode: Option<u32>,
     /// The owning user; `None` leaves it as it is.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -215,5 +220,38 @@ impl State for Link {
 
     fn apply(&self, system: &System) -> Result<(), Error> {
         system.link(&self.path, &self.target)
+    }
+}
+
+/// Permission bits as everybody writes them: `0644`.
+mod octal {
+    use serde::{Deserialize, Deserializer, Serializer, de::Error};
+
+    pub(super) fn serialize<S: Serializer>(mode: &u32, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(&format_args!("{mode:04o}"))
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u32, D::Error> {
+        u32::from_str_radix(&String::deserialize(deserializer)?, 8).map_err(D::Error::custom)
+    }
+
+    pub(super) mod option {
+        use serde::{Deserializer, Serializer};
+
+        pub(in super::super) fn serialize<S: Serializer>(
+            mode: &Option<u32>,
+            serializer: S,
+        ) -> Result<S::Ok, S::Error> {
+            match mode {
+                Some(mode) => super::serialize(mode, serializer),
+                None => serializer.serialize_none(),
+            }
+        }
+
+        pub(in super::super) fn deserialize<'de, D: Deserializer<'de>>(
+            deserializer: D,
+        ) -> Result<Option<u32>, D::Error> {
+            super::deserialize(deserializer).map(Some)
+        }
     }
 }

@@ -57,9 +57,9 @@ impl Notice {
 impl State for Notified {
     fn title(&self) -> String {
         match self.notice {
-            Notice::SystemdReload => "systemd has read its units",
-            Notice::DockerReload => "docker has read its configuration",
-            Notice::DockerRestart => "docker was restarted",
+            Notice::SystemdReload => "reload of systemd",
+            Notice::DockerReload => "reload of docker, if it runs",
+            Notice::DockerRestart => "restart of docker, if it runs",
         }
         .into()
     }

@@ -1,0 +1,326 @@
+//! From a cluster to what must hold on each of its nodes. Pure: what is planned can be read, and is tested, as data.
+
+use bramble_cluster::render::{docker, network, storage};
+use bramble_cluster::spec::{self, Cluster, Nas, Node, SHARED_LINK};
+use bramble_provision::resource::{
+    AuthorizedKeys, Block, Content, Directory, DockerConfig, File, GroupMember, Hostname, Link,
+    Mount, Notice, Notified, Packages, SwarmInit, SwarmJoin, SwarmNode, Units, User, WaitOnline,
+};
+use bramble_provision::{Plan, Resource, Role, Secret, Stage, SwarmView};
+
+/// Where managers let others join.
+const SWARM_PORT: u16 = 2377;
+
+/// What nodes need before anything else: the engine, the network file system, and roots of trust.
+const PACKAGES: [&str; 4] = ["ca-certificates", "docker-cli", "docker.io", "nfs-common"];
+
+/// The keys that go onto every node.
+#[derive(Debug, Clone)]
+pub(crate) struct Keys {
+    /// Lets the operator in.
+    pub(crate) operator: String,
+    /// Lets the nodes in to each other.
+    pub(crate) cluster: String,
+    /// Its private half, which every node holds.
+    pub(crate) cluster_private: Secret,
+}
+
+/// All that does not need another node.
+pub(crate) fn base(cluster: &Cluster, node: &Node, keys: &Keys) -> Plan {
+    let mut resources = identity(cluster, node, keys);
+    if let Some(nas) = &cluster.nas {
+        resources.extend(shared_storage(nas));
+    }
+    if node.name == cluster.registry.node {
+        resources.push(registry_data(cluster));
+    }
+    resources.extend(engine(cluster));
+    plan(node, "base", resources)
+}
+
+/// Founds the swarm.
+pub(crate) fn init(node: &Node) -> Plan {
+    let init = SwarmInit {
+        advertise: node.ip.to_string(),
+    };
+    plan(node, "swarm", [Resource::SwarmInit(init)])
+}
+
+/// Joins the swarm that `managers` know as `view`.
+pub(crate) fn join(node: &Node, managers: &[&Node], view: &SwarmView) -> Plan {
+    let token = match (&view.tokens, node.role) {
+        (Some(tokens), spec::Role::Manager) => tokens.manager.clone(),
+        (Some(tokens), spec::Role::Worker) => tokens.worker.clone(),
+        // A check needs none.
+        (None, _) => Secret::new(""),
+    };
+    let address = |manager: &&Node| format!("{}:{SWARM_PORT}", manager.ip);
+    let join = SwarmJoin {
+        advertise: node.ip.to_string(),
+        managers: managers.iter().map(address).collect(),
+        token,
+        members: view
+            .members
+            .iter()
+            .map(|member| member.id.clone())
+            .collect(),
+    };
+    plan(node, "swarm", [Resource::SwarmJoin(join)])
+}
+
+/// Roles and labels of `members`, which `manager` sets for all.
+pub(crate) fn members(manager: &Node, members: &[&Node]) -> Plan {
+    let member = |node: &&Node| {
+        Resource::SwarmNode(SwarmNode {
+            name: node.name.clone(),
+            role: match node.role {
+                spec::Role::Manager => Role::Manager,
+                spec::Role::Worker => Role::Worker,
+            },
+            labels: node.labels.clone(),
+        })
+    };
+    plan(manager, "members", members.iter().map(member))
+}
+
+fn plan(node: &Node, stage: &str, resources: impl IntoIterator<Item = Resource>) -> Plan {
+    Plan {
+        node: node.name.clone(),
+        stages: vec![Stage::new(stage, resources)],
+    }
+}
+
+/// Who the node is, and who may log in.
+fn identity(cluster: &Cluster, node: &Node, keys: &Keys) -> Vec<Resource> {
+    let user = &cluster.access.user;
+    let home = home(user);
+    let packages = PACKAGES.iter().map(|name| (*name).to_owned());
+    let key_file = |name: &str, content, mode| {
+        let path = format!("{home}/.ssh/{name}");
+        Resource::File(File {
+            path,
+            content,
+            mode,
+            owner: Some(user.clone()),
+            notifies: None,
+        })
+    };
+    let mut authorized = vec![keys.operator.clone(), keys.cluster.clone()];
+    authorized.extend(cluster.access.authorized_keys.iter().cloned());
+    vec![
+        Resource::Hostname(Hostname {
+            name: node.name.clone(),
+        }),
+        Resource::Packages(Packages {
+            names: packages.chain(cluster.packages.iter().cloned()).collect(),
+        }),
+        Resource::User(User {
+            name: user.clone(),
+            home: home.clone(),
+            shell: "/bin/bash".into(),
+        }),
+        Resource::AuthorizedKeys(AuthorizedKeys {
+            user: user.clone(),
+            keys: authorized,
+        }),
+        key_file(
+            "id_ed25519",
+            Content::Secret(keys.cluster_private.clone()),
+            0o600,
+        ),
+        key_file(
+            "id_ed25519.pub",
+            Content::Text(format!("{}\n", keys.cluster)),
+            0o644,
+        ),
+        Resource::Block(Block {
+            path: "/etc/hosts".into(),
+            name: "hosts".into(),
+            content: network::hosts(cluster),
+            notifies: None,
+        }),
+    ]
+}
+
+/// What all nodes see of the NAS, now and before Docker starts after a boot.
+fn shared_storage(nas: &Nas) -> Vec<Resource> {
+    let mounts = storage::mounts(nas);
+    let shared = Nas::mount_point(&nas.shared);
+    let mut resources: Vec<_> = mounts
+        .iter()
+        .map(|mount| directory(&mount.target))
+        .collect();
+    resources.extend([
+        Resource::Block(Block {
+            path: "/etc/fstab".into(),
+            name: "fstab".into(),
+            content: storage::fstab(nas),
+            notifies: Some(Notice::SystemdReload),
+        }),
+        Resource::File(File {
+            path: "/etc/systemd/system/docker.service.d/bramble-shared.conf".into(),
+            content: Content::Text(format!("[Unit]\nRequiresMountsFor={shared}\n")),
+            mode: 0o644,
+            owner: None,
+            notifies: Some(Notice::SystemdReload),
+        }),
+        Resource::Notified(Notified {
+            notice: Notice::SystemdReload,
+        }),
+    ]);
+    resources.extend(mounts.into_iter().map(|mount| {
+        Resource::Mount(Mount {
+            path: mount.target,
+            source: mount.source,
+            fstype: mount.fstype.into(),
+        })
+    }));
+    resources.push(Resource::Link(Link {
+        path: SHARED_LINK.into(),
+        target: shared,
+    }));
+    resources
+}
+
+/// On the NAS it belongs to whom the server says; elsewhere to the operator, as whom the registry runs.
+fn registry_data(cluster: &Cluster) -> Resource {
+    let path = &cluster.registry.data;
+    match cluster.nas {
+        Some(_) => directory(path),
+        None => Resource::Directory(Directory {
+            path: path.clone(),
+            mode: Some(0o755),
+            owner: Some(cluster.access.user.clone()),
+        }),
+    }
+}
+
+/// Docker, configured before its first start.
+fn engine(cluster: &Cluster) -> Vec<Resource> {
+    let settings = docker::daemon(cluster)
+        .as_object()
+        .cloned()
+        .unwrap_or_default();
+    let services = ["containerd.service", "docker.service"];
+    vec![
+        Resource::DockerConfig(DockerConfig { settings }),
+        Resource::Notified(Notified {
+            notice: Notice::DockerRestart,
+        }),
+        Resource::Notified(Notified {
+            notice: Notice::DockerReload,
+        }),
+        Resource::Units(Units {
+            names: services.map(String::from).to_vec(),
+        }),
+        Resource::GroupMember(GroupMember {
+            user: cluster.access.user.clone(),
+            group: "docker".into(),
+        }),
+        Resource::WaitOnline(WaitOnline {}),
+    ]
+}
+
+fn directory(path: &str) -> Resource {
+    Resource::Directory(Directory {
+        path: path.into(),
+        mode: None,
+        owner: None,
+    })
+}
+
+fn home(user: &str) -> String {
+    match user {
+        "root" => "/root".into(),
+        user => format!("/home/{user}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bramble_provision::Tokens;
+
+    use super::*;
+
+    fn cluster(name: &str) -> Cluster {
+        let path = format!(
+            "{}/../../fixtures/clusters/{name}.toml",
+            env!("CARGO_MANIFEST_DIR")
+        );
+        let text = std::fs::read_to_string(&path).unwrap();
+        Cluster::parse(&path, &text).unwrap().0
+    }
+
+    fn keys() -> Keys {
+        Keys {
+            operator: "ssh-ed25519 AAAAOperator operator".into(),
+            cluster: "ssh-ed25519 AAAACluster bramble".into(),
+            cluster_private: Secret::new("the private half\n"),
+        }
+    }
+
+    fn view() -> SwarmView {
+        SwarmView {
+            cluster: "swarm".into(),
+            tokens: Some(Tokens {
+                manager: Secret::new("SWMTKN-manager"),
+                worker: Secret::new("SWMTKN-worker"),
+            }),
+            members: vec![],
+            services: vec![],
+        }
+    }
+
+    #[test]
+    fn base_plans() {
+        for (file, node) in [
+            ("eight-pi", "manager1"),
+            ("eight-pi", "worker1"),
+            ("two-pi", ""),
+            ("three-managers", ""),
+        ] {
+            let cluster = cluster(file);
+            let node = cluster.node(node).unwrap_or(cluster.first_manager());
+            insta::assert_yaml_snapshot!(
+                format!("base_{file}_{}", node.name),
+                base(&cluster, node, &keys())
+            );
+        }
+    }
+
+    #[test]
+    fn swarm_plans() {
+        for file in ["eight-pi", "two-pi", "three-managers"] {
+            let cluster = cluster(file);
+            let managers: Vec<_> = cluster.managers().collect();
+            let all: Vec<_> = cluster.nodes.iter().collect();
+            let others = cluster.nodes.iter().filter(|node| **node != *managers[0]);
+            let plans: Vec<_> = [init(managers[0])]
+                .into_iter()
+                .chain(others.map(|node| join(node, &managers[..1], &view())))
+                .chain([members(managers[0], &all)])
+                .collect();
+            insta::assert_yaml_snapshot!(format!("swarm_{file}"), plans);
+        }
+    }
+
+    #[test]
+    fn steps_have_names_of_their_own() {
+        for file in ["eight-pi", "two-pi", "three-managers"] {
+            let cluster = cluster(file);
+            for node in &cluster.nodes {
+                let plan = base(&cluster, node, &keys());
+                let mut ids: Vec<_> = plan
+                    .stages
+                    .iter()
+                    .flat_map(|stage| &stage.steps)
+                    .map(|step| &step.id)
+                    .collect();
+                let count = ids.len();
+                ids.sort();
+                ids.dedup();
+                assert_eq!(ids.len(), count, "{file} {}", node.name);
+            }
+        }
+    }
+}

@@ -1,0 +1,268 @@
+//! The nodes, reached by the system's own `ssh`: one shared connection to each, however many commands run over it.
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{Ipv4Addr, TcpListener, TcpStream};
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, bail};
+use bramble_cluster::spec::Cluster;
+
+use crate::context::Context;
+
+/// How long a tunnel may take to be there; a loaded machine needs seconds for a handshake.
+const TUNNEL_PATIENCE: Duration = Duration::from_secs(60);
+
+/// What `ssh` itself exits with when it cannot connect.
+const SSH_FAILED: i32 = 255;
+
+/// Reaches nodes by name.
+#[derive(Debug, Clone)]
+pub(crate) struct Remote {
+    config: PathBuf,
+}
+
+/// A command that ran on a node to its end.
+#[derive(Debug)]
+pub(crate) struct Ended {
+    /// Its exit code.
+    pub(crate) code: i32,
+    /// What it wrote to standard error, trimmed.
+    pub(crate) errors: String,
+}
+
+/// A port of this machine that leads to a port of a node, for as long as this lives.
+#[derive(Debug)]
+pub(crate) struct Tunnel {
+    child: Child,
+    /// The port on 127.0.0.1.
+    pub(crate) port: u16,
+}
+
+impl Remote {
+    /// Gets ready to reach the nodes of `cluster` with the keys in its state directory. Connects to nothing yet.
+    pub(crate) fn open(context: &Context, cluster: &Cluster) -> anyhow::Result<Self> {
+        let state = context.state(cluster)?;
+        state.write_ssh_files(cluster, context.ssh_config.as_deref())?;
+        Ok(Self {
+            config: state.ssh_config(),
+        })
+    }
+
+    /// `ssh` with this cluster's configuration, and nothing yet to reach.
+    pub(crate) fn ssh(&self) -> Command {
+        let mut command = Command::new("ssh");
+        command.arg("-F").arg(&self.config);
+        command
+    }
+
+    /// Runs a shell command on a node with `input` on its standard input; `line` gets its standard output.
+    ///
+    /// # Errors
+    /// The node cannot be reached, or `line` failed. That the command itself failed is not an error.
+    pub(crate) fn run(
+        &self,
+        node: &str,
+        command: &str,
+        input: impl Read + Send,
+        mut line: impl FnMut(&str) -> anyhow::Result<()>,
+    ) -> anyhow::Result<Ended> {
+        let mut child = self
+            .ssh()
+            .args(["-T", node, "--", command])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .context("cannot start `ssh`; is the OpenSSH client installed?")?;
+        let (stdin, stdout, stderr) =
+            (child.stdin.take(), child.stdout.take(), child.stderr.take());
+        let (Some(stdin), Some(stdout), Some(mut stderr)) = (stdin, stdout, stderr) else {
+            unreachable!("all three were asked to be pipes");
+        };
+        let heard = thread::scope(|scope| {
+            scope.spawn(move || feed(input, stdin));
+            let errors = scope.spawn(move || {
+                let mut text = Vec::new();
+                // What was read before a failure is all there is to tell.
+                stderr.read_to_end(&mut text).ok();
+                String::from_utf8_lossy(&text).trim().to_owned()
+            });
+            let lines = BufReader::new(stdout)
+                .lines()
+                .try_for_each(|text| line(&text?));
+            if lines.is_err() {
+                child.kill().ok();
+            }
+            lines.map(|()| errors.join().unwrap_or_default())
+        });
+        let status = child.wait().context("cannot wait for `ssh`")?;
+        let errors = heard?;
+        match status.code() {
+            Some(SSH_FAILED) | None => bail!("cannot reach {node}: {}", explained(&errors)),
+            Some(code) => Ok(Ended { code, errors }),
+        }
+    }
+
+    /// Runs a command that must succeed, and returns what it prints.
+    pub(crate) fn output(&self, node: &str, command: &str, input: &[u8]) -> anyhow::Result<String> {
+        let mut output = String::new();
+        let ended = self.run(node, command, input, |line| {
+            output.push_str(line);
+            output.push('\n');
+            Ok(())
+        })?;
+        if ended.code != 0 {
+            let said = if ended.errors.is_empty() {
+                output.trim()
+            } else {
+                &ended.errors
+            };
+            bail!(
+                "{node}: `{command}` failed with exit code {}: {said}",
+                ended.code
+            );
+        }
+        Ok(output)
+    }
+
+    /// Opens a way to `port` of a node, through the node's own network stack.
+    ///
+    /// It has a connection of its own, so that it ends when it is dropped.
+    pub(crate) fn tunnel(
+        &self,
+        node: &str,
+        address: Ipv4Addr,
+        port: u16,
+    ) -> anyhow::Result<Tunnel> {
+        let local = free_port()?;
+        let child = self
+            .ssh()
+            .args([
+                "-N",
+                "-T",
+                "-o",
+                "ControlPath=none",
+                "-o",
+                "ExitOnForwardFailure=yes",
+            ])
+            .args(["-L", &format!("127.0.0.1:{local}:{address}:{port}"), node])
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()
+            .context("cannot start `ssh`; is the OpenSSH client installed?")?;
+        let mut tunnel = Tunnel { child, port: local };
+        let start = Instant::now();
+        while TcpStream::connect((Ipv4Addr::LOCALHOST, local)).is_err() {
+            if tunnel.child.try_wait()?.is_some() {
+                let mut errors = String::new();
+                if let Some(mut stderr) = tunnel.child.stderr.take() {
+                    stderr.read_to_string(&mut errors).ok();
+                }
+                bail!(
+                    "cannot open a tunnel to port {port} of {node}: {}",
+                    explained(errors.trim())
+                );
+            }
+            if start.elapsed() > TUNNEL_PATIENCE {
+                bail!(
+                    "no tunnel to port {port} of {node} after {} seconds",
+                    TUNNEL_PATIENCE.as_secs()
+                );
+            }
+            thread::sleep(Duration::from_millis(50));
+        }
+        Ok(tunnel)
+    }
+}
+
+impl Drop for Tunnel {
+    fn drop(&mut self) {
+        // It may have ended by itself; there is nothing left to do then.
+        self.child.kill().ok();
+        self.child.wait().ok();
+    }
+}
+
+/// Writes all of `input`, as far as the other side wants it: its exit code says why it stopped.
+fn feed(mut input: impl Read, mut stdin: impl Write) {
+    std::io::copy(&mut input, &mut stdin).ok();
+}
+
+fn free_port() -> anyhow::Result<u16> {
+    let listener =
+        TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).context("no free port on 127.0.0.1")?;
+    Ok(listener.local_addr()?.port())
+}
+
+/// What `ssh` said, and what to do where that is known.
+fn explained(errors: &str) -> String {
+    let hints = [
+        (
+            "HOST IDENTIFICATION HAS CHANGED",
+            "this is not the machine that was flashed, or somebody is in between; \
+             if it was set up anew, put its new key into known_hosts",
+        ),
+        (
+            "Host key verification failed",
+            "its host key is not the one in known_hosts",
+        ),
+        (
+            "Permission denied",
+            "it does not accept the operator's key; was it flashed with these keys?",
+        ),
+        (
+            "timed out",
+            "is it switched on, and does it have the address in the cluster file?",
+        ),
+        (
+            "No route to host",
+            "is it switched on, and does it have the address in the cluster file?",
+        ),
+        (
+            "Connection refused",
+            "it is there but its SSH server is not; is it still booting?",
+        ),
+    ];
+    let said = if errors.is_empty() {
+        "the connection was lost"
+    } else {
+        errors
+    };
+    match hints.iter().find(|(words, _)| said.contains(words)) {
+        Some((_, hint)) => format!("{said}\n{hint}"),
+        None => said.to_owned(),
+    }
+}
+
+/// A word as a shell takes it literally.
+pub(crate) fn quoted(word: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-_./:=@%+,".contains(c);
+    match !word.is_empty() && word.chars().all(plain) {
+        true => word.to_owned(),
+        false => format!("'{}'", word.replace('\'', r"'\''")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn words_are_quoted_where_they_must_be() {
+        let cases = [
+            ("uptime", "uptime"),
+            ("a b", "'a b'"),
+            ("", "''"),
+            ("it's", r"'it'\''s'"),
+            ("$HOME", "'$HOME'"),
+            ("/etc/hosts", "/etc/hosts"),
+        ];
+        for (word, wanted) in cases {
+            assert_eq!(quoted(word), wanted);
+        }
+    }
+}
