@@ -4,6 +4,7 @@
 
 mod cross;
 mod doctor;
+mod oci;
 mod project;
 
 use std::process::ExitCode;
@@ -16,6 +17,7 @@ use clap::{CommandFactory, Parser};
 enum Verb {
     Doctor(doctor::Args),
     Cross(cross::Args),
+    Oci(oci::Args),
     /// Print the completion script for a shell
     Completions {
         /// The shell to complete for
@@ -39,6 +41,7 @@ fn run(verb: Verb) -> anyhow::Result<()> {
     match verb {
         Verb::Doctor(args) => doctor::run(&args),
         Verb::Cross(args) => cross::run(&args),
+        Verb::Oci(args) => oci::run(&args),
         Verb::Completions { shell } => {
             let mut out = std::io::stdout();
             clap_complete::generate(shell, &mut Verb::command(), "xtask", &mut out);

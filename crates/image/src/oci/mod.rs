@@ -1,0 +1,219 @@
+//! Container images for the nodes, as OCI image layouts, made without a container engine.
+//!
+//! Each image holds what its program needs to start, and nothing else: the search service is one
+//! static program; Redis and the registry are Debian's, with their libraries and licences.
+
+mod closure;
+pub mod debian;
+pub mod layout;
+
+use std::path::Path;
+
+use anyhow::{Context, Result};
+use bramble_store::{Artifact, Key, Store};
+
+use crate::layer::Layer;
+use debian::{Node, Unpacked};
+use layout::{Image, Run};
+
+/// Raise it when the images come out differently from the same inputs.
+const RECIPE: u32 = 2;
+
+/// Who runs Redis and the search service: nobody on any node.
+const SERVICE_USER: u32 = 65532;
+
+/// Who runs the registry: the first user of a node and of a NAS, who can write to what they share.
+const REGISTRY_USER: u32 = 1000;
+
+/// Builds the image of the search service from the static ARM64 program `bramble-search`.
+///
+/// # Errors
+/// The program cannot be read, or the store cannot be written.
+pub fn search(store: &Store, program: &Path, version: &str) -> Result<Artifact> {
+    let key = Key::builder("oci-bramble-search", RECIPE)
+        .file("program", program)
+        .text("version", version)
+        .finish()?;
+    store.get_or_build(&key, |dir| {
+        let content =
+            std::fs::read(program).with_context(|| format!("cannot read {}", program.display()))?;
+        let files = base(SERVICE_USER, "bramble")
+            .file("bramble-search", 0o755, content)
+            // A fresh volume takes its owner from here.
+            .directory_of(SERVICE_USER, "var/lib/bramble", 0o755);
+        let image = Image {
+            name: "bramble-search",
+            version: version.to_owned(),
+            description: "Searches every seed of a world: web, worker and miner",
+            files,
+            run: Run {
+                entrypoint: &["/bramble-search"],
+                user: SERVICE_USER,
+                directory: "/",
+                ..Run::default()
+            },
+        };
+        layout::write(&image, dir).map(drop)
+    })
+}
+
+/// Builds the image of Redis from Debian's packages.
+///
+/// # Errors
+/// The packages cannot be fetched, or the store cannot be written.
+pub fn redis(store: &Store, version: &str) -> Result<Artifact> {
+    from_debian(store, version, &REDIS)
+}
+
+/// Builds the image of the registry from Debian's packages.
+///
+/// # Errors
+/// The packages cannot be fetched, or the store cannot be written.
+pub fn registry(store: &Store, version: &str) -> Result<Artifact> {
+    from_debian(store, version, &REGISTRY)
+}
+
+/// An image of programs from Debian.
+#[derive(Debug)]
+struct Recipe {
+    name: &'static str,
+    description: &'static str,
+    packages: &'static [&'static str],
+    /// Their libraries come along.
+    programs: &'static [&'static str],
+    /// Path and content.
+    config: &'static [(&'static str, &'static str)],
+    run: Run,
+}
+
+const REDIS: Recipe = Recipe {
+    name: "redis",
+    description: "Redis, the queue of the search service",
+    packages: &["redis-server", "redis-tools"],
+    programs: &["usr/bin/redis-server", "usr/bin/redis-cli"],
+    config: &[],
+    run: Run {
+        // There is nobody on a container's own loopback to protect it for.
+        entrypoint: &["/usr/bin/redis-server", "--protected-mode", "no"],
+        arguments: &[],
+        user: SERVICE_USER,
+        environment: &[],
+        ports: &[6379],
+        volumes: &["/data"],
+        directory: "/data",
+    },
+};
+
+const REGISTRY: Recipe = Recipe {
+    name: "registry",
+    description: "A registry for the cluster's container images",
+    packages: &["docker-registry"],
+    programs: &["usr/bin/docker-registry"],
+    config: &[("etc/docker/registry/config.yml", REGISTRY_CONFIG)],
+    run: Run {
+        entrypoint: &["/usr/bin/docker-registry"],
+        arguments: &["serve", "/etc/docker/registry/config.yml"],
+        user: REGISTRY_USER,
+        environment: &["REGISTRY_STORAGE_FILESYSTEM_ROOTDIRECTORY=/var/lib/registry"],
+        ports: &[5000],
+        volumes: &["/var/lib/registry"],
+        directory: "/",
+    },
+};
+
+/// Whoever can reach the port may push and pull: the cluster's network is its fence.
+const REGISTRY_CONFIG: &str = "\
+version: 0.1
+log:
+  accesslog:
+    disabled: true
+storage:
+  cache:
+    blobdescriptor: inmemory
+  delete:
+    enabled: true
+  filesystem: {}
+http:
+  addr: :5000
+  headers:
+    X-Content-Type-Options: [nosniff]
+health:
+  storagedriver:
+    enabled: true
+    interval: 10s
+    threshold: 3
+";
+
+fn from_debian(store: &Store, version: &str, recipe: &Recipe) -> Result<Artifact> {
+    let key = Key::builder(&format!("oci-{}", recipe.name), RECIPE)
+        .text("packages", debian::key(recipe.packages)?)
+        .text("recipe", format!("{recipe:#?}"))
+        .text("version", version)
+        .finish()?;
+    store.get_or_build(&key, |dir| {
+        let packages = debian::fetch(store, recipe.packages)?;
+        let files = Unpacked::read(&packages.path)?;
+        layout::write(&image(recipe, version, &files)?, dir).map(drop)
+    })
+}
+
+fn image(recipe: &Recipe, version: &str, files: &Unpacked) -> Result<Image> {
+    let mut layer = base(recipe.run.user, recipe.name).symlink("lib", "usr/lib");
+    let mut packages = std::collections::BTreeSet::new();
+    for path in closure::closure(files, recipe.programs)? {
+        let Some(file) = files.get(&path) else {
+            continue;
+        };
+        packages.insert(file.package.as_str());
+        let path = path.display().to_string();
+        layer = match &file.node {
+            Node::File(mode, content) => layer.file(&path, *mode, content.clone()),
+            Node::Symlink(target) => layer.symlink(&path, &target.display().to_string()),
+        };
+    }
+    let mut list = String::new();
+    for package in packages {
+        let (path, text) = copyright(files, package)?;
+        layer = layer.file(&path, 0o644, text);
+        let version = files.versions.get(package).map_or("", String::as_str);
+        list += &format!("{package} {version}\n");
+    }
+    layer = layer.file("usr/share/doc/packages", 0o644, list);
+    for (path, content) in recipe.config {
+        layer = layer.file(path, 0o644, *content);
+    }
+    for volume in recipe.run.volumes {
+        layer = layer.directory_of(recipe.run.user, volume.trim_start_matches('/'), 0o755);
+    }
+    Ok(Image {
+        name: recipe.name,
+        version: version.to_owned(),
+        description: recipe.description,
+        files: layer,
+        run: recipe.run.clone(),
+    })
+}
+
+/// What every image has: the names of its two users.
+fn base(user: u32, name: &str) -> Layer {
+    let passwd = format!("root:x:0:0:root:/:/nologin\n{name}:x:{user}:{user}:{name}:/:/nologin\n");
+    let group = format!("root:x:0:\n{name}:x:{user}:\n");
+    Layer::new()
+        .file("etc/passwd", 0o644, passwd)
+        .file("etc/group", 0o644, group)
+        .directory_of(0, "tmp", 0o1777)
+}
+
+/// A package's licence, which goes where the package's files go.
+fn copyright<'a>(files: &'a Unpacked, package: &str) -> Result<(String, &'a [u8])> {
+    let path = format!("usr/share/doc/{package}/copyright");
+    let steps = files.resolve(Path::new(&path));
+    let found = steps.and_then(|steps| files.get(steps.last()?));
+    match found.map(|file| &file.node) {
+        Some(Node::File(_, text)) => Ok((path, text)),
+        _ => anyhow::bail!("package {package} has no copyright file"),
+    }
+}
+
+#[cfg(test)]
+mod tests;

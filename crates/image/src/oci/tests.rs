@@ -1,0 +1,142 @@
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::PathBuf;
+use std::process::Command;
+
+use super::*;
+
+fn sample() -> Image {
+    Image {
+        name: "sample",
+        version: "1.2.3".to_owned(),
+        description: "A sample",
+        files: base(7, "sample").file("sample", 0o755, "#!/bin/sh\n"),
+        run: Run {
+            entrypoint: &["/sample"],
+            arguments: &["serve"],
+            user: 7,
+            environment: &["A=b"],
+            ports: &[80, 443],
+            volumes: &["/data"],
+            directory: "/data",
+        },
+    }
+}
+
+/// Every file of a directory, by its path there.
+fn contents(dir: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
+    let mut found = BTreeMap::new();
+    let mut open = vec![dir.to_owned()];
+    while let Some(next) = open.pop() {
+        for entry in fs::read_dir(&next).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                open.push(path);
+            } else {
+                let name = path.strip_prefix(dir).unwrap().to_owned();
+                found.insert(name, fs::read(&path).unwrap());
+            }
+        }
+    }
+    found
+}
+
+#[test]
+fn a_layout_is_these_documents() {
+    let dir = tempfile::tempdir().unwrap();
+    layout::write(&sample(), dir.path()).unwrap();
+    let json = contents(dir.path())
+        .into_iter()
+        .filter_map(|(path, bytes)| {
+            let value: serde_json::Value = serde_json::from_slice(&bytes).ok()?;
+            Some(format!("{}\n{value:#}\n", path.display()))
+        })
+        .collect::<Vec<_>>();
+    insta::assert_snapshot!(json.join("\n"));
+}
+
+#[test]
+fn the_same_image_gives_the_same_bytes() {
+    let [one, two] = [(); 2].map(|()| {
+        let dir = tempfile::tempdir().unwrap();
+        let digest = layout::write(&sample(), dir.path()).unwrap();
+        (digest, contents(dir.path()))
+    });
+    assert!(one == two);
+}
+
+#[test]
+fn other_tools_agree_with_the_layout() {
+    let dir = tempfile::tempdir().unwrap();
+    let layout = dir.path().join("sample");
+    let digest = layout::write(&sample(), &layout).unwrap();
+    let at = format!("{}:1.2.3", layout.display());
+
+    if let Some(printed) = printed("skopeo", &["inspect", &format!("oci:{at}")]) {
+        let seen: serde_json::Value = serde_json::from_str(&printed).unwrap();
+        assert_eq!(seen["Digest"], digest.to_string());
+        assert_eq!(seen["Architecture"], "arm64");
+    }
+    let bundle = dir.path().join("bundle").display().to_string();
+    let unpack = ["unpack", "--rootless", "--image", &at, &bundle];
+    if printed("umoci", &unpack).is_some() {
+        let script = fs::read_to_string(Path::new(&bundle).join("rootfs/sample")).unwrap();
+        assert_eq!(script, "#!/bin/sh\n");
+    }
+}
+
+/// `None`, and a word about it, where the program is not installed.
+fn printed(program: &str, args: &[&str]) -> Option<String> {
+    let output = match Command::new(program).args(args).output() {
+        Ok(output) => output,
+        Err(_) => {
+            eprintln!("SKIPPED: {program} is not installed");
+            return None;
+        }
+    };
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{program}: {said}");
+    Some(String::from_utf8(output.stdout).unwrap())
+}
+
+#[test]
+fn a_missing_library_is_named() {
+    let mut files = Unpacked::default();
+    let own = fs::read(std::env::current_exe().unwrap()).unwrap();
+    files.insert("some", "usr/bin/some", Node::File(0o755, own));
+    let message =
+        |program: &str| format!("{:#}", closure::closure(&files, &[program]).unwrap_err());
+    assert!(message("usr/bin/some").starts_with("usr/bin/some needs "));
+    assert_eq!(message("usr/bin/other"), "no package has usr/bin/other");
+}
+
+/// The images of Debian's programs, from packages that are fetched now, run by binfmt_misc.
+#[test]
+#[ignore = "fetches packages"]
+fn programs_from_debian_start() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::at(dir.path().join("store")).unwrap();
+    for (recipe, program, expected) in [
+        (&REDIS, "usr/bin/redis-server", "Redis server v="),
+        (&REDIS, "usr/bin/redis-cli", "redis-cli "),
+        (
+            &REGISTRY,
+            "usr/bin/docker-registry",
+            "docker-registry github.com",
+        ),
+    ] {
+        let layout = from_debian(&store, "1", recipe).unwrap();
+        let bundle = dir.path().join(program).display().to_string();
+        fs::create_dir_all(Path::new(&bundle).parent().unwrap()).unwrap();
+        let at = format!("{}:1", layout.path.display());
+        let Some(_) = printed("umoci", &["unpack", "--rootless", "--image", &at, &bundle]) else {
+            return;
+        };
+        let root = format!("{bundle}/rootfs");
+        let program = format!("/{program}");
+        let inside = ["--map-root-user", "chroot", &root, &program, "--version"];
+        if let Some(said) = printed("unshare", &inside) {
+            assert!(said.contains(expected), "{said}");
+        }
+    }
+}
