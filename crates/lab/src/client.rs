@@ -1,0 +1,353 @@
+//! A lab as seen by whoever started it, and by those who come later.
+
+use std::collections::BTreeSet;
+use std::fs::{self, File};
+use std::io::{BufRead, BufReader, Read, Write};
+use std::os::unix::net::UnixStream;
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStdin, Command, Stdio};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+
+use crate::definition::{Definition, Event, Happened, Reply, Request, Usage};
+use crate::qemu::Sockets;
+use crate::rundir::RunDir;
+
+/// How long a supervisor may take to open its control socket, and to clear everything away.
+const PROMPT: Duration = Duration::from_secs(30);
+
+/// A running lab. It ends when this is dropped, or when the process that holds it ends in any way, unless it
+/// was detached.
+pub struct Lab {
+    attached: Attached,
+    logs: PathBuf,
+    events: Receiver<Event>,
+    supervisor: Child,
+    /// The supervisor reads it to its end, which comes when this process ends, if not before.
+    lifeline: Option<ChildStdin>,
+    detached: bool,
+    /// Keeps others from sweeping the directory before the supervisor holds it.
+    _dir: RunDir,
+}
+
+/// What to wait for: that each of some machines says something.
+#[derive(Debug, Clone)]
+pub struct Waiting<'a> {
+    /// Names of machines.
+    pub machines: Vec<String>,
+    /// What each has to say, or the beginning of it.
+    pub text: &'a str,
+    /// How long at most, altogether.
+    pub patience: Duration,
+}
+
+impl Lab {
+    /// Starts a lab. `supervisor` is a program with arguments that calls [`crate::supervise`] on the path it
+    /// is given as last argument.
+    ///
+    /// # Errors
+    /// When a lab called `name` runs already, or this one cannot be started: the supervisor's words are in the
+    /// error.
+    pub fn launch(name: &str, definition: &Definition, supervisor: &[String]) -> Result<Lab> {
+        let dir = RunDir::create(name)?;
+        let logs = definition.logs.clone();
+        fs::create_dir_all(&logs).with_context(|| format!("cannot make {}", logs.display()))?;
+        let (program, arguments) = supervisor.split_first().context("no supervisor to start")?;
+        let mut child = Command::new(program)
+            .args(arguments)
+            .arg(dir.path())
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(File::create(logs.join("supervisor.log"))?)
+            // Ctrl-C is for whoever started the lab, who then ends it in order.
+            .process_group(0)
+            .spawn()
+            .with_context(|| format!("cannot start the lab's supervisor, {program}"))?;
+        let mut lifeline = child.stdin.take().context("the supervisor has no input")?;
+        let output = child
+            .stdout
+            .take()
+            .context("the supervisor has no output")?;
+        writeln!(lifeline, "{}", serde_json::to_string(definition)?)?;
+
+        let (sender, events) = channel();
+        thread::spawn(move || {
+            let lines = BufReader::new(output).lines().map_while(Result::ok);
+            lines
+                .filter_map(|line| serde_json::from_str(&line).ok())
+                .try_for_each(|event| sender.send(event))
+        });
+        let mut lab = Lab {
+            attached: Attached {
+                dir: dir.path().to_owned(),
+            },
+            logs,
+            events,
+            supervisor: child,
+            lifeline: Some(lifeline),
+            detached: false,
+            _dir: dir,
+        };
+        lab.until(Instant::now() + PROMPT, "the lab to start", &mut |event| {
+            event.what == Happened::Listening
+        })?;
+        Ok(lab)
+    }
+
+    /// Waits until every machine of `waiting` has said what it has to say; `each` is shown every event.
+    ///
+    /// # Errors
+    /// When one of the machines ends, or patience does: the last lines of a machine's console are in the error.
+    pub fn wait(&mut self, waiting: &Waiting, mut each: impl FnMut(&Event)) -> Result<()> {
+        let mut missing: BTreeSet<String> = waiting.machines.iter().cloned().collect();
+        let deadline = Instant::now() + waiting.patience;
+        while let Some(next) = missing.first().cloned() {
+            let what = format!("{next} (of {}) to say `{}`", missing.len(), waiting.text);
+            let logs = self.logs.clone();
+            let mut gone = None;
+            let outcome = self.until(deadline, &what, &mut |event| {
+                each(event);
+                let Some(machine) = event
+                    .machine
+                    .as_ref()
+                    .filter(|machine| missing.contains(*machine))
+                else {
+                    return false;
+                };
+                match &event.what {
+                    Happened::Says { text } if text.starts_with(waiting.text) => {
+                        missing.remove(machine)
+                    }
+                    Happened::Gone { reason } => {
+                        gone = Some(format!(
+                            "{machine} is gone: {reason}\n{}",
+                            console_tail(&logs, machine)
+                        ));
+                        true
+                    }
+                    _ => false,
+                }
+            });
+            if let Some(gone) = gone {
+                bail!(gone);
+            }
+            outcome.with_context(|| console_tail(&logs, &next))?;
+        }
+        Ok(())
+    }
+
+    /// Takes events until `enough` says so.
+    fn until(
+        &mut self,
+        deadline: Instant,
+        what: &str,
+        enough: &mut dyn FnMut(&Event) -> bool,
+    ) -> Result<()> {
+        loop {
+            match self
+                .events
+                .recv_timeout(deadline.saturating_duration_since(Instant::now()))
+            {
+                Ok(event) if enough(&event) => return Ok(()),
+                Ok(_) => {}
+                Err(RecvTimeoutError::Timeout) => bail!("waited in vain for {what}"),
+                Err(RecvTimeoutError::Disconnected) => {
+                    let log = self.logs.join("supervisor.log");
+                    let said = fs::read_to_string(&log).unwrap_or_default();
+                    bail!(
+                        "the lab's supervisor ended while waiting for {what}: {}",
+                        said.trim()
+                    );
+                }
+            }
+        }
+    }
+
+    /// The lab as others see it.
+    pub fn attached(&self) -> &Attached {
+        &self.attached
+    }
+
+    /// Lets the lab live on when this process ends.
+    ///
+    /// # Errors
+    /// When the supervisor does not answer.
+    pub fn detach(mut self) -> Result<()> {
+        self.attached.request(&Request::Detach)?;
+        self.detached = true;
+        Ok(())
+    }
+
+    /// Ends the lab: when this returns, no process and no socket of it is left.
+    ///
+    /// # Errors
+    /// When the supervisor could not clear everything away.
+    pub fn down(mut self) -> Result<()> {
+        self.end()
+    }
+
+    fn end(&mut self) -> Result<()> {
+        if self.lifeline.take().is_none() || self.detached {
+            return Ok(());
+        }
+        let status = self
+            .supervisor
+            .wait()
+            .context("cannot wait for the lab's supervisor")?;
+        if !status.success() {
+            let said = fs::read_to_string(self.logs.join("supervisor.log")).unwrap_or_default();
+            bail!("the lab's supervisor failed: {}", said.trim());
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Lab {
+    fn drop(&mut self) {
+        if let Err(error) = self.end() {
+            tracing::warn!("{error:#}");
+        }
+    }
+}
+
+/// A running lab, reached by its control socket.
+#[derive(Debug, Clone)]
+pub struct Attached {
+    dir: PathBuf,
+}
+
+impl Attached {
+    /// The running lab called `name`, or the only one there is.
+    ///
+    /// # Errors
+    /// When it does not run, or none or several do.
+    pub fn find(name: Option<&str>) -> Result<Attached> {
+        let running = RunDir::running()?;
+        let called = |dir: &Path| {
+            dir.file_name()
+                .map(|name| name.to_string_lossy().into_owned())
+                .unwrap_or_default()
+        };
+        let names = || {
+            running
+                .iter()
+                .map(|dir| called(dir))
+                .collect::<Vec<_>>()
+                .join(", ")
+        };
+        let found = match (name, running.as_slice()) {
+            (_, []) => bail!("no lab is running; `cargo xtask vm-test --keep` leaves one"),
+            (Some(name), _) => running.iter().find(|dir| called(dir) == name),
+            (None, [only]) => Some(only),
+            (None, _) => bail!("several labs are running, name one of {}", names()),
+        };
+        let dir =
+            found.with_context(|| format!("no lab of that name is running, only {}", names()))?;
+        Ok(Attached { dir: dir.clone() })
+    }
+
+    /// What the lab is called.
+    pub fn name(&self) -> String {
+        self.dir
+            .file_name()
+            .map(|name| name.to_string_lossy().into_owned())
+            .unwrap_or_default()
+    }
+
+    /// What the lab uses of the host.
+    ///
+    /// # Errors
+    /// When the supervisor does not answer.
+    pub fn usage(&self) -> Result<Usage> {
+        match self.request(&Request::Usage)?.0 {
+            Reply::Usage(usage) => Ok(usage),
+            other => bail!("the lab's supervisor answered {other:?}"),
+        }
+    }
+
+    /// Stops a booted machine for good and writes the state of its devices to `state`.
+    ///
+    /// # Errors
+    /// When QEMU cannot.
+    pub fn save(&self, machine: &str, state: &Path) -> Result<()> {
+        self.request(&Request::Save {
+            machine: machine.to_owned(),
+            state: state.to_owned(),
+        })
+        .map(drop)
+    }
+
+    /// A connection to a machine's console.
+    ///
+    /// # Errors
+    /// When there is no such machine.
+    pub fn console(&self, machine: &str) -> Result<UnixStream> {
+        self.request(&Request::Console {
+            machine: machine.to_owned(),
+        })
+        .map(|(_, stream)| stream)
+    }
+
+    /// Ends the lab, and waits until it is gone.
+    ///
+    /// # Errors
+    /// When it does not go.
+    pub fn down(&self) -> Result<()> {
+        let (_, stream) = self.request(&Request::Down)?;
+        // The supervisor's end closes the connection.
+        stream.set_read_timeout(Some(PROMPT))?;
+        let mut rest = String::new();
+        let _ = BufReader::new(stream).read_line(&mut rest);
+        if self.dir.exists() {
+            bail!(
+                "the lab did not go within {} seconds; its sockets are in {}",
+                PROMPT.as_secs(),
+                self.dir.display()
+            );
+        }
+        Ok(())
+    }
+
+    fn request(&self, request: &Request) -> Result<(Reply, UnixStream)> {
+        let path = Sockets(&self.dir).control();
+        let mut stream = UnixStream::connect(&path)
+            .with_context(|| format!("no lab answers at {}", path.display()))?;
+        writeln!(stream, "{}", serde_json::to_string(request)?)?;
+        let reply = read_line(&mut stream).context("the lab's supervisor did not answer")?;
+        match serde_json::from_str(&reply)? {
+            Reply::Failed { reason } => bail!(reason),
+            reply => Ok((reply, stream)),
+        }
+    }
+}
+
+/// Reads one line and not a byte more, since a console may follow.
+fn read_line(stream: &mut UnixStream) -> Result<String> {
+    let mut line = Vec::new();
+    loop {
+        let mut byte = [0];
+        stream.read_exact(&mut byte)?;
+        match byte {
+            [b'\n'] => return Ok(String::from_utf8(line)?),
+            [byte] => line.push(byte),
+        }
+    }
+}
+
+/// The last lines of a machine's console, for an error.
+fn console_tail(logs: &Path, machine: &str) -> String {
+    let log = logs.join(format!("{machine}.console.log"));
+    let bytes = fs::read(&log).unwrap_or_default();
+    let text = String::from_utf8_lossy(&bytes);
+    let lines: Vec<&str> = text
+        .lines()
+        .map(str::trim_end)
+        .filter(|line| !line.is_empty())
+        .collect();
+    let tail = lines[lines.len().saturating_sub(12)..].join("\n  ");
+    format!("the last lines of {}:\n  {tail}", log.display())
+}

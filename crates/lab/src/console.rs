@@ -1,0 +1,153 @@
+//! A machine's serial console: logged, watched for what the machine says, and open to one person at a time.
+
+use std::fs::File;
+use std::io::{self, Read, Write};
+use std::net::Shutdown;
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::Path;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread;
+
+/// How a machine addresses the lab, at the end of a line of its console.
+pub(crate) const MARK: &str = "bramble-lab: ";
+
+/// A handle to a console.
+#[derive(Clone, Default)]
+pub(crate) struct Console {
+    ends: Arc<Mutex<Ends>>,
+}
+
+#[derive(Default)]
+struct Ends {
+    machine: Option<UnixStream>,
+    person: Option<UnixStream>,
+}
+
+impl Console {
+    /// Waits for the machine at the socket `path`, logs its console to the file `log`, and calls `says` with
+    /// everything that follows [`MARK`].
+    ///
+    /// # Errors
+    /// When socket or log cannot be made.
+    pub(crate) fn listen(
+        path: &Path,
+        log: &Path,
+        says: impl Fn(String) + Send + 'static,
+    ) -> io::Result<Console> {
+        let listener = UnixListener::bind(path)?;
+        let mut log = File::create(log)?;
+        let console = Console::default();
+        let watched = console.clone();
+        thread::spawn(move || {
+            let Ok((mut machine, _)) = listener.accept() else {
+                return;
+            };
+            watched.lock().machine = machine.try_clone().ok();
+            let mut lines = Lines::default();
+            let mut buffer = [0; 4096];
+            while let Ok(read @ 1..) = machine.read(&mut buffer) {
+                let bytes = &buffer[..read];
+                // A full disk must not stop the machine.
+                let _ = log.write_all(bytes);
+                watched.show(bytes);
+                lines.push(bytes, &says);
+            }
+        });
+        Ok(console)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Ends> {
+        self.ends.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Shows what the machine wrote to the person who is there, if any.
+    fn show(&self, bytes: &[u8]) {
+        let mut ends = self.lock();
+        if let Some(person) = &mut ends.person
+            && person.write_all(bytes).is_err()
+        {
+            ends.person = None;
+        }
+    }
+
+    /// Connects a person, in place of whoever was connected, until they leave.
+    ///
+    /// # Errors
+    /// When the machine has not opened its console yet.
+    pub(crate) fn attach(&self, mut person: UnixStream) -> io::Result<()> {
+        let mut machine = {
+            let mut ends = self.lock();
+            let machine = ends
+                .machine
+                .as_ref()
+                .ok_or(io::ErrorKind::NotConnected)?
+                .try_clone()?;
+            if let Some(before) = ends.person.replace(person.try_clone()?) {
+                let _ = before.shutdown(Shutdown::Both);
+            }
+            machine
+        };
+        io::copy(&mut person, &mut machine).map(drop)
+    }
+}
+
+/// Cuts what a console writes into lines.
+#[derive(Default)]
+struct Lines {
+    line: Vec<u8>,
+}
+
+impl Lines {
+    fn push(&mut self, bytes: &[u8], says: impl Fn(String)) {
+        for &byte in bytes {
+            if byte != b'\n' {
+                self.line.push(byte);
+                continue;
+            }
+            let line = String::from_utf8_lossy(&self.line);
+            if let Some((_, said)) = line.split_once(MARK) {
+                says(said.trim().to_owned());
+            }
+            self.line.clear();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc::channel;
+
+    use super::*;
+
+    #[test]
+    fn what_the_machine_says_is_heard_and_all_of_it_is_logged() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let (socket, log) = (dir.path().join("tty"), dir.path().join("console.log"));
+        let (said, heard) = channel();
+        let console =
+            Console::listen(&socket, &log, move |text| drop(said.send(text))).expect("a console");
+
+        let mut machine = UnixStream::connect(&socket).expect("connected");
+        let wire = "Booting\r\n\x1b[0mbramble-lab: set|tled running\r\nbramble login: \nbramble-lab: online\n";
+        for part in wire.split('|') {
+            machine.write_all(part.as_bytes()).expect("written");
+        }
+        assert_eq!(heard.recv().expect("heard"), "settled running");
+        assert_eq!(heard.recv().expect("heard"), "online");
+        assert_eq!(
+            std::fs::read_to_string(&log).expect("a log"),
+            wire.replace('|', "")
+        );
+
+        let (ours, theirs) = UnixStream::pair().expect("a pair");
+        thread::spawn(move || console.attach(theirs));
+        (&ours).write_all(b"root\n").expect("typed");
+        let mut typed = [0; 5];
+        machine.read_exact(&mut typed).expect("the machine reads");
+        assert_eq!(&typed, b"root\n");
+        machine.write_all(b"# ").expect("written");
+        let mut shown = [0; 2];
+        (&ours).read_exact(&mut shown).expect("the person reads");
+        assert_eq!(&shown, b"# ");
+    }
+}

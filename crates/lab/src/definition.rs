@@ -1,0 +1,157 @@
+//! What a lab consists of, and what is said about it while it runs: plain data, written as JSON.
+
+use std::net::Ipv4Addr;
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+/// A lab: its machines and how the host reaches them.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Definition {
+    /// Where consoles and events are logged; it stays when the lab is gone.
+    pub logs: PathBuf,
+    /// The machines, started all at once.
+    pub machines: Vec<Machine>,
+    /// The host's way onto the network; without it there is none.
+    pub gateway: Option<Gateway>,
+}
+
+/// An emulated machine.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Machine {
+    /// Unique in the lab; names its files.
+    pub name: String,
+    /// Kernel image, booted directly.
+    pub kernel: PathBuf,
+    /// Initramfs of that kernel.
+    pub initramfs: PathBuf,
+    /// The root disk, a qcow2 overlay that belongs to this machine alone.
+    pub disk: PathBuf,
+    /// Memory in MiB.
+    pub memory: u32,
+    /// Number of emulated CPUs.
+    pub cpus: u8,
+    /// Where its life begins.
+    pub start: Start,
+}
+
+/// How a machine comes to life.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", tag = "how")]
+pub enum Start {
+    /// From its kernel, with its memory in the file `ram` and without a network card, so that it can be saved
+    /// ([`Request::Save`]) and continued by others.
+    Boot {
+        /// Created, and left behind.
+        ram: PathBuf,
+    },
+    /// From where a saved machine stopped, with memory copied on write.
+    Clone {
+        /// The saved machine's memory.
+        ram: PathBuf,
+        /// The saved machine's devices.
+        state: PathBuf,
+        /// A tar archive, plugged in as a disk: who this machine is. See [`crate::identity`].
+        identity: PathBuf,
+        /// The network card's address.
+        mac: String,
+    },
+}
+
+/// The host's way onto the lab's network: QEMU's user-mode network stack, attached to the switch. It
+/// forwards ports of 127.0.0.1 and lets nothing out.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Gateway {
+    /// The network, as `192.168.1.0/24`.
+    pub subnet: String,
+    /// The address that forwarded connections come from.
+    pub address: Ipv4Addr,
+    /// The address of its name service, which nobody is told of.
+    pub name_server: Ipv4Addr,
+    /// From a port of 127.0.0.1 to an address and a port of the lab.
+    pub forwards: Vec<(u16, Ipv4Addr, u16)>,
+}
+
+/// Something that happened in a lab.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Event {
+    /// Milliseconds since the lab was started.
+    pub at: u64,
+    /// The machine it is about; the lab itself where there is none.
+    pub machine: Option<String>,
+    /// What happened.
+    #[serde(flatten)]
+    pub what: Happened,
+}
+
+/// What an [`Event`] says.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", tag = "event")]
+pub enum Happened {
+    /// Requests are answered from now on.
+    Listening,
+    /// The machine's QEMU runs.
+    Started,
+    /// A clone has taken over the saved state and goes on.
+    Resumed,
+    /// The machine wrote a line `bramble: TEXT` to its console.
+    Says {
+        /// What follows `bramble: `.
+        text: String,
+    },
+    /// The machine's QEMU has ended, or could not be used.
+    Gone {
+        /// Why, where it is known.
+        reason: String,
+    },
+}
+
+/// What a running lab can be asked for, on its control socket: one JSON line each, answered by a [`Reply`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", tag = "request")]
+pub enum Request {
+    /// Stops a booted machine for good and writes the state of its devices.
+    Save {
+        /// Which.
+        machine: String,
+        /// The file to write.
+        state: PathBuf,
+    },
+    /// Connects the caller to a console; after the reply, the connection carries its bytes both ways.
+    Console {
+        /// Whose.
+        machine: String,
+    },
+    /// Asks what the lab uses.
+    Usage,
+    /// Lets the lab live on when whoever started it ends.
+    Detach,
+    /// Ends the lab.
+    Down,
+}
+
+/// The answer to a [`Request`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", tag = "reply")]
+pub enum Reply {
+    /// It is done.
+    Done,
+    /// It could not be done.
+    Failed {
+        /// Why.
+        reason: String,
+    },
+    /// What [`Request::Usage`] asked for.
+    Usage(Usage),
+}
+
+/// What a lab uses of the host.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Usage {
+    /// Host memory now, in KiB: memory shared between machines counts once.
+    pub memory: u64,
+    /// The largest `memory` seen so far.
+    pub peak_memory: u64,
+    /// CPU time of all QEMUs so far, in milliseconds.
+    pub cpu: u64,
+}

@@ -1,0 +1,95 @@
+//! What a machine of a lab has that a card has not: all of it, in one place.
+//!
+//! - a unit that says on the console when the machine has settled after booting, so that it can be saved;
+//! - a unit that takes an identity from a disk when one is plugged in (see [`crate::identity`]);
+//! - a console that is logged in already.
+//!
+//! Beyond files: the kernel is started directly, on QEMU's `virt` board, with a virtio disk and network card.
+
+use bramble_image::layer::Layer;
+
+/// The serial number of the disk that holds an identity.
+pub(crate) const IDENTITY_SERIAL: &str = "bramble-identity";
+
+/// What a booted machine says when nothing is left to do.
+pub const SETTLED: &str = "settled";
+
+/// What a machine says when it has its identity, its address, and answers SSH.
+pub const ONLINE: &str = "online";
+
+/// The files, to be laid over a root file system.
+pub fn layer() -> Layer {
+    Layer::new()
+        // Not "uninitialized": that would make the first boot of the template enable every unit.
+        .file("etc/machine-id", 0o444, "")
+        .file("etc/udev/rules.d/90-bramble-lab.rules", 0o644, UDEV_RULE)
+        .file(
+            "etc/systemd/system/bramble-identity@.service",
+            0o644,
+            IDENTITY_UNIT,
+        )
+        .file(
+            "etc/systemd/system/bramble-settled.service",
+            0o644,
+            SETTLED_UNIT,
+        )
+        .symlink(
+            "etc/systemd/system/multi-user.target.wants/bramble-settled.service",
+            "/etc/systemd/system/bramble-settled.service",
+        )
+        .file(
+            "usr/lib/bramble/take-identity",
+            0o755,
+            include_str!("take-identity.sh"),
+        )
+        .file(
+            "etc/systemd/system/serial-getty@ttyAMA0.service.d/autologin.conf",
+            0o644,
+            AUTOLOGIN,
+        )
+}
+
+const UDEV_RULE: &str = "\
+ACTION==\"add\", SUBSYSTEM==\"block\", ATTR{serial}==\"bramble-identity\", TAG+=\"systemd\", \
+ENV{SYSTEMD_WANTS}+=\"bramble-identity@$kernel.service\"
+";
+
+const IDENTITY_UNIT: &str = "[Unit]
+Description=Take the identity that is on /dev/%i
+
+[Service]
+Type=oneshot
+ExecStart=/usr/lib/bramble/take-identity /dev/%i
+StandardError=journal+console
+";
+
+const SETTLED_UNIT: &str = "[Unit]
+Description=Say on the console that the machine has settled
+After=multi-user.target
+
+[Service]
+Type=idle
+ExecStart=/bin/sh -c 'echo \"bramble-lab: settled $(systemctl is-system-running --wait)\" > /dev/console'
+";
+
+const AUTOLOGIN: &str = "[Service]
+ExecStart=
+ExecStart=-/sbin/agetty --autologin root --keep-baud 115200 %I $TERM
+";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::console::MARK;
+
+    #[test]
+    fn what_the_guest_says_is_what_the_lab_listens_for() {
+        assert!(SETTLED_UNIT.contains(&format!("{MARK}{SETTLED} ")));
+        assert!(include_str!("take-identity.sh").contains(&format!("{MARK}{ONLINE}")));
+        assert!(UDEV_RULE.contains(&format!("\"{IDENTITY_SERIAL}\"")));
+        assert!(
+            IDENTITY_SERIAL.len() <= 20,
+            "virtio disks have 20 bytes for it"
+        );
+    }
+}

@@ -1,0 +1,98 @@
+//! Child processes that cannot outlive the process that started them, and what they use.
+
+use std::fs::{self, File};
+use std::io;
+use std::os::unix::process::CommandExt;
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use nix::sys::prctl::set_pdeathsig;
+use nix::sys::signal::Signal;
+use nix::unistd::{Pid, SysconfVar, getpid, getppid, sysconf};
+
+/// Starts a program with piped input and output; the kernel kills it when the calling *thread* ends, so call
+/// this from a thread that lives as long as the child shall, such as the main thread.
+///
+/// # Errors
+/// When the program cannot be started.
+pub(crate) fn spawn(program: &str, argv: &[String], stderr: File) -> io::Result<Child> {
+    let parent = getpid();
+    let mut command = Command::new(program);
+    command
+        .args(argv)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(stderr);
+    // SAFETY: between fork and exec only two system calls are made, both async-signal-safe.
+    unsafe { command.pre_exec(move || die_with(parent)) };
+    command.spawn()
+}
+
+/// Asks the kernel to kill this process when `parent` ends, which may have happened already.
+fn die_with(parent: Pid) -> io::Result<()> {
+    set_pdeathsig(Signal::SIGKILL)?;
+    if getppid() == parent {
+        Ok(())
+    } else {
+        Err(io::ErrorKind::BrokenPipe.into())
+    }
+}
+
+/// A process's proportional share of memory, in KiB: pages that n processes share count as 1/n. `None` when
+/// it has ended.
+pub(crate) fn memory(pid: u32) -> Option<u64> {
+    proportional(&fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).ok()?)
+}
+
+/// The `Pss:` line of `smaps_rollup`, see proc(5).
+fn proportional(rollup: &str) -> Option<u64> {
+    let line = rollup.lines().find_map(|line| line.strip_prefix("Pss:"))?;
+    line.trim().strip_suffix(" kB")?.trim().parse().ok()
+}
+
+/// CPU time a process has used. `None` when it has ended.
+pub(crate) fn cpu(pid: u32) -> Option<Duration> {
+    let ticks = cpu_ticks(&fs::read_to_string(format!("/proc/{pid}/stat")).ok()?)?;
+    let per_second = u64::try_from(sysconf(SysconfVar::CLK_TCK).ok()??).ok()?;
+    Some(Duration::from_millis(ticks * 1000 / per_second))
+}
+
+/// User and system time of `/proc/PID/stat`, see proc(5): fields 14 and 15, where field 2, a name in
+/// parentheses, may hold anything.
+fn cpu_ticks(stat: &str) -> Option<u64> {
+    let (_, after_name) = stat.rsplit_once(") ")?;
+    let mut fields = after_name.split(' ').skip(11);
+    let user: u64 = fields.next()?.parse().ok()?;
+    let system: u64 = fields.next()?.parse().ok()?;
+    Some(user + system)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn proc_files_are_read() {
+        let rollup = "559d5-7ffe2 ---p 00000000 00:00 0 [rollup]\nRss:  5000 kB\nPss:   1234 kB\nPss_Dirty: 9 kB\n";
+        assert_eq!(proportional(rollup), Some(1234));
+        let stat = "77 (a) b (c) S 1 77 77 0 -1 4194560 100 0 0 0 250 50 0 0 20 0 1 0 100 0 0\n";
+        assert_eq!(cpu_ticks(stat), Some(300));
+        let own = std::process::id();
+        assert!(memory(own).is_some_and(|kib| kib > 0) && cpu(own).is_some());
+    }
+
+    #[test]
+    fn a_child_dies_with_the_thread_that_started_it() {
+        let stderr = || File::create("/dev/null").expect("/dev/null");
+        let sleep = ["300".to_owned()];
+        let mut child =
+            std::thread::spawn(move || spawn("sleep", &sleep, stderr()).expect("started"))
+                .join()
+                .expect("the thread ends");
+        let status = child.wait().expect("waited");
+        assert_eq!(
+            std::os::unix::process::ExitStatusExt::signal(&status),
+            Some(9)
+        );
+    }
+}

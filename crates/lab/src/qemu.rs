@@ -1,0 +1,236 @@
+//! QEMU's command lines: pure functions of the definition.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context, Result};
+
+use crate::definition::{Gateway, Machine, Start};
+
+/// The program.
+pub(crate) const PROGRAM: &str = "qemu-system-aarch64";
+
+/// The slots that network card and identity are plugged into while the machine runs.
+pub(crate) const NETWORK_SLOT: &str = "slot1";
+pub(crate) const IDENTITY_SLOT: &str = "slot2";
+
+/// What the kernel of every machine is told. `net.ifnames=0` names the network card `eth0`, as on a Pi.
+const KERNEL_COMMAND_LINE: &str = "console=ttyAMA0 root=/dev/vda rw net.ifnames=0 quiet";
+
+/// Where the sockets of a lab are.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Sockets<'a>(pub(crate) &'a Path);
+
+impl Sockets<'_> {
+    /// The switch's port of a machine, listened on by the supervisor.
+    pub(crate) fn port(self, name: &str) -> PathBuf {
+        self.0.join(format!("{name}.lan"))
+    }
+
+    /// A machine's console, listened on by the supervisor.
+    pub(crate) fn console(self, name: &str) -> PathBuf {
+        self.0.join(format!("{name}.tty"))
+    }
+
+    /// Where requests are answered.
+    pub(crate) fn control(self) -> PathBuf {
+        self.0.join("control")
+    }
+}
+
+/// The arguments of a machine. A clone's must be the saved machine's, but for where memory and disk are
+/// and for `-incoming`: QEMU continues a state only in the same machine.
+pub(crate) fn machine(machine: &Machine, sockets: Sockets) -> Vec<String> {
+    let memory = format!("{}M", machine.memory);
+    let ram = match &machine.start {
+        Start::Boot { ram } => format!("mem-path={},share=on", ram.display()),
+        Start::Clone { ram, .. } => {
+            format!("mem-path={},share=off,readonly=on,rom=off", ram.display())
+        }
+    };
+    let mut argv = vec![
+        "-nodefaults".to_owned(),
+        "-display".to_owned(),
+        "none".to_owned(),
+        // Versioned: a saved machine must mean the same to a later QEMU.
+        "-machine".to_owned(),
+        "virt-10.0,gic-version=2,memory-backend=ram".to_owned(),
+        "-cpu".to_owned(),
+        "cortex-a72".to_owned(),
+        "-smp".to_owned(),
+        machine.cpus.to_string(),
+        // The default translation cache is an eighth of the memory; a machine that runs Docker outgrows it.
+        "-accel".to_owned(),
+        "tcg,thread=multi,tb-size=128".to_owned(),
+        "-m".to_owned(),
+        memory.clone(),
+        "-object".to_owned(),
+        format!("memory-backend-file,id=ram,size={memory},{ram}"),
+        "-kernel".to_owned(),
+        machine.kernel.display().to_string(),
+        "-initrd".to_owned(),
+        machine.initramfs.display().to_string(),
+        "-append".to_owned(),
+        KERNEL_COMMAND_LINE.to_owned(),
+        "-device".to_owned(),
+        format!("pcie-root-port,id={NETWORK_SLOT},chassis=1"),
+        "-device".to_owned(),
+        format!("pcie-root-port,id={IDENTITY_SLOT},chassis=2"),
+        "-drive".to_owned(),
+        // The disk ends with the lab: nothing waits for the host's.
+        format!(
+            "if=none,id=root,format=qcow2,cache=unsafe,discard=unmap,file={}",
+            machine.disk.display()
+        ),
+        "-device".to_owned(),
+        "virtio-blk-pci,drive=root".to_owned(),
+        "-device".to_owned(),
+        "virtio-rng-pci".to_owned(),
+        "-chardev".to_owned(),
+        format!(
+            "socket,id=console,path={}",
+            sockets.console(&machine.name).display()
+        ),
+        "-serial".to_owned(),
+        "chardev:console".to_owned(),
+        "-chardev".to_owned(),
+        "stdio,id=qmp,signal=off".to_owned(),
+        "-mon".to_owned(),
+        "chardev=qmp,mode=control".to_owned(),
+    ];
+    if let Start::Clone { .. } = machine.start {
+        argv.extend(["-incoming".to_owned(), "defer".to_owned()]);
+    }
+    argv
+}
+
+/// What of a saved machine's arguments its clones share: an input of the template's key.
+pub(crate) fn shape(saved: &Machine) -> String {
+    let sockets = Sockets(Path::new("SOCKETS"));
+    let mut anonymous = saved.clone();
+    anonymous.name = "MACHINE".to_owned();
+    anonymous.disk = "DISK".into();
+    anonymous.start = Start::Boot { ram: "RAM".into() };
+    machine(&anonymous, sockets).join(" ")
+}
+
+/// The arguments of the gateway: a QEMU without a machine, whose user-mode network is bridged to the switch.
+pub(crate) fn gateway(gateway: &Gateway, sockets: Sockets) -> Vec<String> {
+    let mut user = format!(
+        "user,id=user,ipv6=off,restrict=on,net={},host={},dns={}",
+        gateway.subnet, gateway.address, gateway.name_server
+    );
+    for (from, address, port) in &gateway.forwards {
+        user += &format!(",hostfwd=tcp:127.0.0.1:{from}-{address}:{port}");
+    }
+    let stream = format!(
+        "stream,id=lan,server=off,addr.type=unix,addr.path={}",
+        sockets.port(crate::switch::GATEWAY).display()
+    );
+    [
+        "-machine",
+        "none",
+        "-nodefaults",
+        "-display",
+        "none",
+        "-netdev",
+        &user,
+        "-netdev",
+        "hubport,id=hub-user,hubid=0,netdev=user",
+        "-netdev",
+        &stream,
+        "-netdev",
+        "hubport,id=hub-lan,hubid=0,netdev=lan",
+        "-chardev",
+        "stdio,id=qmp,signal=off",
+        "-mon",
+        "chardev=qmp,mode=control",
+    ]
+    .map(str::to_owned)
+    .into()
+}
+
+/// The version of the QEMU that would be run, as it says it.
+///
+/// # Errors
+/// When there is none.
+pub fn version() -> Result<String> {
+    let output = Command::new(PROGRAM)
+        .arg("--version")
+        .output()
+        .with_context(|| {
+            format!("cannot run {PROGRAM}; `cargo xtask doctor` says how to install it")
+        })?;
+    let text = String::from_utf8_lossy(&output.stdout);
+    Ok(text.lines().next().unwrap_or_default().to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn example(start: Start) -> Machine {
+        Machine {
+            name: "worker3".to_owned(),
+            kernel: "/store/boot/vmlinuz".into(),
+            initramfs: "/store/boot/initramfs".into(),
+            disk: "/lab/worker3.qcow2".into(),
+            memory: 768,
+            cpus: 1,
+            start,
+        }
+    }
+
+    fn clone() -> Start {
+        Start::Clone {
+            ram: "/store/template/ram".into(),
+            state: "/store/template/state".into(),
+            identity: "/lab/worker3.identity".into(),
+            mac: "dc:a6:32:b0:00:03".to_owned(),
+        }
+    }
+
+    #[test]
+    fn command_lines() {
+        let sockets = Sockets(Path::new("/run/lab"));
+        let shown = |argv: Vec<String>| argv.join("\n");
+        insta::assert_snapshot!(
+            "boot",
+            shown(machine(
+                &example(Start::Boot {
+                    ram: "/store/template/ram".into()
+                }),
+                sockets
+            ))
+        );
+        insta::assert_snapshot!("clone", shown(machine(&example(clone()), sockets)));
+        let forwards = vec![
+            (40200, [192, 168, 1, 200].into(), 22),
+            (40201, [192, 168, 1, 201].into(), 22),
+        ];
+        let way_in = Gateway {
+            subnet: "192.168.1.0/24".to_owned(),
+            address: [192, 168, 1, 254].into(),
+            name_server: [192, 168, 1, 253].into(),
+            forwards,
+        };
+        insta::assert_snapshot!("gateway", shown(gateway(&way_in, sockets)));
+    }
+
+    #[test]
+    fn a_shape_is_the_same_for_every_machine_of_a_kind() {
+        let other = Machine {
+            name: "worker4".to_owned(),
+            disk: "/elsewhere".into(),
+            ..example(clone())
+        };
+        assert_eq!(shape(&example(clone())), shape(&other));
+        assert_ne!(
+            shape(&other),
+            shape(&Machine {
+                memory: 512,
+                ..other.clone()
+            })
+        );
+    }
+}

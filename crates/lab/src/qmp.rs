@@ -1,0 +1,249 @@
+//! The QEMU machine protocol, over a child's standard input and output: no socket to leave behind.
+//!
+//! One JSON object a line, see QEMU's "QMP Reference Manual". A dozen commands are used, so a client of our
+//! own is smaller than generated bindings, and compiles in no time.
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::thread;
+
+use anyhow::{Context, Result, bail};
+use serde_json::{Map, Value, json};
+
+/// A connection to one QEMU.
+pub(crate) struct Qmp {
+    connection: Mutex<Connection>,
+}
+
+struct Connection {
+    to: Box<dyn Write + Send>,
+    /// Replies and events, in the order they came.
+    from: Receiver<Value>,
+}
+
+impl Qmp {
+    /// Takes over a QEMU's standard input and output and negotiates. `ended` is called once, when QEMU has
+    /// closed its output, which it does only by ending.
+    ///
+    /// # Errors
+    /// When what is there does not speak QMP.
+    pub(crate) fn connect(
+        to: impl Write + Send + 'static,
+        from: impl Read + Send + 'static,
+        ended: impl FnOnce() + Send + 'static,
+    ) -> Result<Qmp> {
+        let (lines, received) = channel();
+        thread::spawn(move || {
+            read_lines(from, &lines);
+            drop(lines);
+            ended();
+        });
+        let greeting: Value = received.recv().context("QEMU ended before it greeted")?;
+        if greeting.get("QMP").is_none() {
+            bail!("QEMU greeted with {greeting}");
+        }
+        let qmp = Qmp {
+            connection: Mutex::new(Connection {
+                to: Box::new(to),
+                from: received,
+            }),
+        };
+        qmp.execute("qmp_capabilities", json!({}))?;
+        Ok(qmp)
+    }
+
+    /// Runs a command and returns what it returns.
+    ///
+    /// # Errors
+    /// When QEMU refuses it, in QEMU's words, or has ended.
+    pub(crate) fn execute(&self, command: &str, arguments: Value) -> Result<Value> {
+        self.lock().execute(command, arguments)
+    }
+
+    /// Runs a migration command, and waits until the migration that it starts has ended. Migrations must
+    /// have been set to announce themselves (capability `events`).
+    ///
+    /// # Errors
+    /// When the migration fails, or QEMU ends.
+    pub(crate) fn migrate(&self, command: &str, uri: &str) -> Result<()> {
+        let mut connection = self.lock();
+        let capabilities =
+            ["x-ignore-shared", "events"].map(|name| json!({"capability": name, "state": true}));
+        connection.execute(
+            "migrate-set-capabilities",
+            json!({ "capabilities": capabilities }),
+        )?;
+        // Events may come before the reply.
+        let mut seen = Vec::new();
+        connection.execute_noting(command, json!({ "uri": uri }), &mut seen)?;
+        let mut seen = seen.into_iter();
+        loop {
+            let event = match seen.next() {
+                Some(event) => event,
+                None => connection.receive()?,
+            };
+            if event["event"] == "MIGRATION" {
+                match event["data"]["status"].as_str() {
+                    Some("completed") => return Ok(()),
+                    Some(status @ ("failed" | "cancelled")) => {
+                        bail!("`{command}` of {uri} {status}")
+                    }
+                    _ => {}
+                }
+            }
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Connection> {
+        // A panic elsewhere leaves the connection between two messages at worst.
+        self.connection
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Connection {
+    fn execute(&mut self, command: &str, arguments: Value) -> Result<Value> {
+        self.execute_noting(command, arguments, &mut Vec::new())
+    }
+
+    /// Runs a command, keeping the events that come before its reply.
+    fn execute_noting(
+        &mut self,
+        command: &str,
+        arguments: Value,
+        events: &mut Vec<Value>,
+    ) -> Result<Value> {
+        let mut line = json!({ "execute": command, "arguments": arguments }).to_string();
+        line.push('\n');
+        let sent = self
+            .to
+            .write_all(line.as_bytes())
+            .and_then(|()| self.to.flush());
+        sent.with_context(|| format!("QEMU no longer takes commands (`{command}`)"))?;
+        loop {
+            let mut message = self
+                .receive()
+                .with_context(|| format!("no reply to `{command}`"))?;
+            if let Some(returned) = message.get_mut("return") {
+                return Ok(returned.take());
+            }
+            if let Some(error) = message.get("error") {
+                bail!(
+                    "QEMU refused `{command}`: {}",
+                    error["desc"].as_str().unwrap_or_default()
+                );
+            }
+            events.push(message);
+        }
+    }
+
+    fn receive(&mut self) -> Result<Value> {
+        self.from.recv().context("QEMU has ended")
+    }
+}
+
+/// Passes on every JSON object until the stream ends.
+fn read_lines(from: impl Read, to: &Sender<Value>) {
+    for line in BufReader::new(from).lines() {
+        let Ok(line) = line else { return };
+        let message = serde_json::from_str::<Map<String, Value>>(&line);
+        // What is no JSON object is QEMU's chatter before the protocol begins.
+        let Ok(message) = message else { continue };
+        if to.send(Value::Object(message)).is_err() {
+            return;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::net::UnixStream;
+    use std::sync::mpsc;
+
+    use super::*;
+
+    /// A QEMU that greets and then answers each command with the lines that `answers` gives for it.
+    fn qemu(answers: impl Fn(&str) -> Vec<Value> + Send + 'static) -> Result<Qmp> {
+        let (ours, theirs) = UnixStream::pair()?;
+        thread::spawn(move || -> Result<()> {
+            let mut out = theirs.try_clone()?;
+            writeln!(out, "{}", json!({"QMP": {"version": {}}}))?;
+            for line in BufReader::new(theirs).lines() {
+                let command: Value = serde_json::from_str(&line?)?;
+                for answer in answers(command["execute"].as_str().unwrap_or_default()) {
+                    writeln!(out, "{answer}")?;
+                }
+            }
+            Ok(())
+        });
+        Qmp::connect(ours.try_clone()?, ours, || {})
+    }
+
+    #[test]
+    fn commands_return_or_are_refused() -> Result<()> {
+        let qmp = qemu(|command| match command {
+            "query-status" => vec![
+                json!({"event": "RESUME"}),
+                json!({"return": {"status": "running"}}),
+            ],
+            "device_add" => vec![json!({"error": {"desc": "Bus 'slot9' not found"}})],
+            _ => vec![json!({"return": {}})],
+        })?;
+        assert_eq!(qmp.execute("query-status", json!({}))?["status"], "running");
+        let refused = qmp
+            .execute("device_add", json!({"bus": "slot9"}))
+            .expect_err("refused");
+        assert_eq!(
+            refused.to_string(),
+            "QEMU refused `device_add`: Bus 'slot9' not found"
+        );
+        Ok(())
+    }
+
+    #[test]
+    fn a_migration_is_over_when_qemu_says_so() -> Result<()> {
+        let status = |status: &str| json!({"event": "MIGRATION", "data": {"status": status}});
+        for (answers, expected) in [
+            (
+                vec![json!({"return": {}}), status("setup"), status("completed")],
+                Ok(()),
+            ),
+            (
+                vec![status("setup"), status("completed"), json!({"return": {}})],
+                Ok(()),
+            ),
+            (
+                vec![json!({"return": {}}), status("active"), status("failed")],
+                Err("`migrate` of file:s failed"),
+            ),
+        ] {
+            let qmp = qemu(move |command| match command {
+                "migrate" => answers.clone(),
+                _ => vec![json!({"return": {}})],
+            })?;
+            let outcome = qmp
+                .migrate("migrate", "file:s")
+                .map_err(|error| error.to_string());
+            assert_eq!(outcome, expected.map_err(str::to_owned));
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn an_end_is_announced_and_ends_what_waits() -> Result<()> {
+        let (ours, theirs) = UnixStream::pair()?;
+        let (ended, announced) = mpsc::channel();
+        let mut out = theirs.try_clone()?;
+        writeln!(out, "{}", json!({"QMP": {}}))?;
+        writeln!(out, "{}", json!({"return": {}}))?;
+        let qmp = Qmp::connect(ours.try_clone()?, ours, move || {
+            ended.send(()).expect("somebody listens")
+        })?;
+        drop((out, theirs));
+        announced.recv()?;
+        assert!(qmp.execute("stop", json!({})).is_err());
+        Ok(())
+    }
+}

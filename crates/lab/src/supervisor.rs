@@ -1,0 +1,425 @@
+//! The process that owns a lab: switch, consoles and machines live in it, and end with it.
+
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::io::{self, BufRead, BufReader, Write};
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::{Path, PathBuf};
+use std::process::Child;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::sync::{Arc, OnceLock};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+use serde_json::json;
+use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::iterator::Signals;
+
+use crate::console::Console;
+use crate::definition::{Definition, Event, Happened, Machine, Reply, Request, Start, Usage};
+use crate::qemu::{self, IDENTITY_SLOT, NETWORK_SLOT, Sockets};
+use crate::qmp::Qmp;
+use crate::rundir::RunDir;
+use crate::switch::{GATEWAY, Switch};
+use crate::{guest, process};
+
+/// How often the lab's memory is looked at, to know its peak.
+const SAMPLE: Duration = Duration::from_secs(2);
+
+/// Runs the lab whose definition is the first line of standard input, with its sockets in `dir`, until it is
+/// told to end or standard input closes. Events go to standard output, one JSON line each. This is the body
+/// of a program that [`crate::Lab`] starts; call it from that program's main thread.
+///
+/// # Errors
+/// When the definition cannot be read or the lab cannot be set up. Everything is cleared away all the same.
+pub fn supervise(dir: &Path) -> Result<()> {
+    let dir = RunDir::hold(dir.to_owned())?;
+    let mut definition = String::new();
+    io::stdin()
+        .lock()
+        .read_line(&mut definition)
+        .context("cannot read the lab's definition")?;
+    let definition: Definition =
+        serde_json::from_str(&definition).context("the lab's definition is broken")?;
+
+    let (sender, inbox) = channel();
+    let mut supervisor = Supervisor {
+        sockets: dir.path().to_owned(),
+        events: File::create(definition.logs.join("events.jsonl"))?,
+        definition,
+        started: Instant::now(),
+        switch: Switch::default(),
+        machines: BTreeMap::new(),
+        children: Vec::new(),
+        peak_memory: 0,
+        sender,
+    };
+    let outcome = supervisor.start().and_then(|()| supervisor.serve(&inbox));
+    supervisor.clear_away();
+    fs::remove_dir_all(dir.path())
+        .with_context(|| format!("cannot remove {}", dir.path().display()))?;
+    outcome
+}
+
+struct Supervisor {
+    sockets: PathBuf,
+    definition: Definition,
+    events: File,
+    started: Instant,
+    switch: Switch,
+    machines: BTreeMap<String, Running>,
+    children: Vec<(String, Child)>,
+    peak_memory: u64,
+    sender: Sender<Message>,
+}
+
+/// A machine, seen from the threads that talk with it.
+#[derive(Clone, Default)]
+struct Running {
+    console: Console,
+    /// Set once its QEMU has greeted.
+    qmp: Arc<OnceLock<Qmp>>,
+}
+
+/// What the main thread is woken by.
+enum Message {
+    Happened(Option<String>, Happened),
+    Asked(Request, Sender<Answer>),
+    /// Standard input has closed: whoever started the lab is gone.
+    Abandoned,
+    /// A signal asked for the end.
+    Signalled,
+}
+
+/// What a request leads to: a reply, and a console where one was asked for.
+enum Answer {
+    Reply(Reply),
+    Console(Console),
+}
+
+impl From<Reply> for Answer {
+    fn from(reply: Reply) -> Answer {
+        Answer::Reply(reply)
+    }
+}
+
+impl Supervisor {
+    fn start(&mut self) -> Result<()> {
+        self.listen_for_signals()?;
+        self.listen_for_requests()?;
+        self.listen_for_the_end_of_input();
+        if let Some(gateway) = self.definition.gateway.clone() {
+            self.switch
+                .listen(GATEWAY, &Sockets(&self.sockets).port(GATEWAY))?;
+            let argv = qemu::gateway(&gateway, Sockets(&self.sockets));
+            self.launch(GATEWAY, &argv, |_| Ok(Happened::Started))?;
+        }
+        for machine in self.definition.machines.clone() {
+            self.start_machine(machine)?;
+        }
+        self.tell(None, Happened::Listening);
+        Ok(())
+    }
+
+    fn start_machine(&mut self, machine: Machine) -> Result<()> {
+        let sockets = Sockets(&self.sockets);
+        self.switch
+            .listen(&machine.name, &sockets.port(&machine.name))?;
+        let (name, sender) = (machine.name.clone(), self.sender.clone());
+        let log = self.definition.logs.join(format!("{name}.console.log"));
+        let console = Console::listen(&sockets.console(&name), &log, move |text| {
+            let _ = sender.send(Message::Happened(
+                Some(name.clone()),
+                Happened::Says { text },
+            ));
+        })?;
+        let running = Running {
+            console,
+            ..Running::default()
+        };
+        self.machines.insert(machine.name.clone(), running);
+
+        let argv = qemu::machine(&machine, sockets);
+        let port = sockets.port(&machine.name);
+        self.launch(&machine.name.clone(), &argv, move |qmp| {
+            match &machine.start {
+                Start::Boot { .. } => Ok(Happened::Started),
+                Start::Clone {
+                    state,
+                    identity,
+                    mac,
+                    ..
+                } => resume(qmp, state, identity, mac, &port).map(|()| Happened::Resumed),
+            }
+        })
+    }
+
+    /// Starts a QEMU, and brings it up in a thread of its own.
+    fn launch(
+        &mut self,
+        name: &str,
+        argv: &[String],
+        bring_up: impl FnOnce(&Qmp) -> Result<Happened> + Send + 'static,
+    ) -> Result<()> {
+        let log = self.definition.logs.join(format!("{name}.qemu.log"));
+        let mut file =
+            File::create(&log).with_context(|| format!("cannot write {}", log.display()))?;
+        // To be pasted by whoever wants to start this machine alone.
+        writeln!(
+            file,
+            "{} {}",
+            qemu::PROGRAM,
+            argv.iter()
+                .map(|word| quoted(word))
+                .collect::<Vec<_>>()
+                .join(" ")
+        )?;
+        let mut child = process::spawn(qemu::PROGRAM, argv, file).with_context(|| {
+            format!(
+                "cannot run {}; `cargo xtask doctor` says how to install it",
+                qemu::PROGRAM
+            )
+        })?;
+        let pipes = (child.stdin.take(), child.stdout.take());
+        let (Some(stdin), Some(stdout)) = pipes else {
+            bail!("{name} was started without pipes")
+        };
+        self.children.push((name.to_owned(), child));
+
+        let (name, sender) = (name.to_owned(), self.sender.clone());
+        let qmp = self.machines.entry(name.clone()).or_default().qmp.clone();
+        thread::spawn(move || {
+            let tell = |what| drop(sender.send(Message::Happened(Some(name.clone()), what)));
+            let gone = |reason: String| Happened::Gone { reason };
+            let (ended_name, ended_sender, ended_log) = (name.clone(), sender.clone(), log.clone());
+            let connected = Qmp::connect(stdin, stdout, move || {
+                let what = Happened::Gone {
+                    reason: format!("QEMU has ended: {}", last_line(&ended_log)),
+                };
+                let _ = ended_sender.send(Message::Happened(Some(ended_name), what));
+            });
+            match connected {
+                Ok(connected) => {
+                    let qmp = qmp.get_or_init(|| connected);
+                    tell(bring_up(qmp).unwrap_or_else(|error| gone(format!("{error:#}"))));
+                }
+                Err(error) => tell(gone(format!("{error:#}: {}", last_line(&log)))),
+            }
+        });
+        Ok(())
+    }
+
+    fn listen_for_signals(&self) -> Result<()> {
+        let mut signals = Signals::new([SIGINT, SIGTERM])?;
+        let sender = self.sender.clone();
+        thread::spawn(move || {
+            signals
+                .forever()
+                .try_for_each(|_| sender.send(Message::Signalled))
+        });
+        Ok(())
+    }
+
+    fn listen_for_the_end_of_input(&self) {
+        let sender = self.sender.clone();
+        thread::spawn(move || {
+            let _ = io::copy(&mut io::stdin().lock(), &mut io::sink());
+            let _ = sender.send(Message::Abandoned);
+        });
+    }
+
+    fn listen_for_requests(&self) -> Result<()> {
+        let listener = UnixListener::bind(Sockets(&self.sockets).control())?;
+        let sender = self.sender.clone();
+        thread::spawn(move || {
+            for stream in listener.incoming().flatten() {
+                let sender = sender.clone();
+                thread::spawn(move || converse(stream, &sender));
+            }
+        });
+        Ok(())
+    }
+
+    /// Answers requests and passes events on until the lab shall end.
+    fn serve(&mut self, inbox: &Receiver<Message>) -> Result<()> {
+        let mut detached = false;
+        loop {
+            match inbox.recv_timeout(SAMPLE) {
+                Ok(Message::Happened(machine, what)) => self.tell(machine, what),
+                Ok(Message::Asked(Request::Detach, reply)) => {
+                    detached = true;
+                    let _ = reply.send(Reply::Done.into());
+                }
+                Ok(Message::Asked(Request::Down, reply)) => {
+                    let _ = reply.send(Reply::Done.into());
+                    return Ok(());
+                }
+                Ok(Message::Asked(request, reply)) => self.answer(request, reply),
+                Ok(Message::Abandoned) if detached => {}
+                Ok(Message::Abandoned | Message::Signalled)
+                | Err(RecvTimeoutError::Disconnected) => return Ok(()),
+                Err(RecvTimeoutError::Timeout) => drop(self.usage()),
+            }
+        }
+    }
+
+    fn answer(&mut self, request: Request, to: Sender<Answer>) {
+        let running = |machine: &str| self.machines.get(machine).cloned();
+        let answer = match request {
+            Request::Usage => Reply::Usage(self.usage()).into(),
+            Request::Console { machine } => match running(&machine) {
+                Some(running) => Answer::Console(running.console),
+                None => no_such(&machine),
+            },
+            Request::Save { machine, state } => match running(&machine) {
+                // Takes its time, in which others are answered.
+                Some(running) => {
+                    thread::spawn(move || to.send(saved(&running, &machine, &state)));
+                    return;
+                }
+                None => no_such(&machine),
+            },
+            Request::Detach | Request::Down => unreachable!("both are the main loop's"),
+        };
+        let _ = to.send(answer);
+    }
+
+    fn tell(&mut self, machine: Option<String>, what: Happened) {
+        let at = u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX);
+        let Ok(mut line) = serde_json::to_string(&Event { at, machine, what }) else {
+            return;
+        };
+        line.push('\n');
+        // Once detached nobody listens, and a full disk must not end the lab.
+        let _ = self.events.write_all(line.as_bytes());
+        let _ = io::stdout()
+            .write_all(line.as_bytes())
+            .and_then(|()| io::stdout().flush());
+    }
+
+    fn usage(&mut self) -> Usage {
+        let pids = || self.children.iter().map(|(_, child)| child.id());
+        let memory = pids().filter_map(process::memory).sum();
+        let cpu: Duration = pids().filter_map(process::cpu).sum();
+        self.peak_memory = self.peak_memory.max(memory);
+        Usage {
+            memory,
+            peak_memory: self.peak_memory,
+            cpu: u64::try_from(cpu.as_millis()).unwrap_or(u64::MAX),
+        }
+    }
+
+    /// Kills every QEMU: a lab's machines have nothing to lose.
+    fn clear_away(&mut self) {
+        for (_, child) in &mut self.children {
+            // One that has ended by itself cannot be killed.
+            let _ = child.kill();
+        }
+        for (_, child) in &mut self.children {
+            let _ = child.wait();
+        }
+    }
+}
+
+/// Continues a saved machine and gives it its network card and its identity.
+fn resume(qmp: &Qmp, state: &Path, identity: &Path, mac: &str, port: &Path) -> Result<()> {
+    qmp.migrate("migrate-incoming", &format!("file:{}", state.display()))?;
+    qmp.execute(
+        "blockdev-add",
+        json!({"node-name": "identity", "driver": "raw", "read-only": true,
+               "file": {"driver": "file", "filename": identity}}),
+    )?;
+    qmp.execute(
+        "netdev_add",
+        json!({"id": "lan", "type": "stream", "server": false, "reconnect-ms": 500,
+               "addr": {"type": "unix", "path": port}}),
+    )?;
+    qmp.execute("cont", json!({}))?;
+    qmp.execute(
+        "device_add",
+        json!({"driver": "virtio-blk-pci", "id": "identity-disk", "bus": IDENTITY_SLOT, "drive": "identity",
+               "serial": guest::IDENTITY_SERIAL}),
+    )?;
+    // Without an option ROM, which is for booting from the network and for other architectures.
+    qmp.execute(
+        "device_add",
+        json!({"driver": "virtio-net-pci", "id": "lan-card", "bus": NETWORK_SLOT, "netdev": "lan", "mac": mac, "romfile": ""}),
+    )?;
+    Ok(())
+}
+
+fn saved(running: &Running, machine: &str, state: &Path) -> Answer {
+    let saved = running
+        .qmp
+        .get()
+        .context("it has not started yet")
+        .and_then(|qmp| save(qmp, state));
+    match saved {
+        Ok(()) => Reply::Done.into(),
+        Err(error) => Reply::Failed {
+            reason: format!("cannot save {machine}: {error:#}"),
+        }
+        .into(),
+    }
+}
+
+/// Stops a machine, writes the state of its devices, and ends it; its memory is in its file already.
+fn save(qmp: &Qmp, state: &Path) -> Result<()> {
+    qmp.execute("stop", json!({}))?;
+    qmp.migrate("migrate", &format!("file:{}", state.display()))?;
+    qmp.execute("quit", json!({}))?;
+    Ok(())
+}
+
+/// Answers one request on `stream`; a console goes on from there. `None` when either side is gone.
+fn converse(mut stream: UnixStream, to: &Sender<Message>) -> Option<()> {
+    let mut line = String::new();
+    BufReader::new(stream.try_clone().ok()?)
+        .read_line(&mut line)
+        .ok()?;
+    let answer = match serde_json::from_str(&line) {
+        Ok(request) => {
+            let (sender, answer) = channel();
+            to.send(Message::Asked(request, sender)).ok()?;
+            answer.recv().ok()?
+        }
+        Err(error) => Reply::Failed {
+            reason: format!("no request: {error}"),
+        }
+        .into(),
+    };
+    let (reply, console) = match answer {
+        Answer::Reply(reply) => (reply, None),
+        Answer::Console(console) => (Reply::Done, Some(console)),
+    };
+    writeln!(stream, "{}", serde_json::to_string(&reply).ok()?).ok()?;
+    console?.attach(stream).ok()
+}
+
+fn no_such(machine: &str) -> Answer {
+    Reply::Failed {
+        reason: format!("there is no machine {machine}"),
+    }
+    .into()
+}
+
+fn last_line(log: &Path) -> String {
+    let text = fs::read_to_string(log).unwrap_or_default();
+    // The first line is the command.
+    text.lines()
+        .skip(1)
+        .last()
+        .unwrap_or("it said nothing")
+        .to_owned()
+}
+
+/// As a shell would have to read it.
+fn quoted(word: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-_./:=,@+".contains(c);
+    if word.chars().all(plain) {
+        word.to_owned()
+    } else {
+        format!("'{}'", word.replace('\'', r"'\''"))
+    }
+}

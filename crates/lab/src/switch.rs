@@ -1,0 +1,311 @@
+//! A user-space Ethernet switch.
+//!
+//! Every port is a unix socket that one QEMU connects to with `-netdev stream`. A frame on the wire is its
+//! length (four bytes, big endian) and its bytes, see `net/stream_data.c` in QEMU.
+
+use std::collections::HashMap;
+use std::io::{self, BufReader, Read, Write};
+use std::net::Shutdown;
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::Path;
+use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread;
+
+use nix::sys::socket::{setsockopt, sockopt};
+
+/// The port that leads to the host. It hears no DHCP requests: QEMU's user-mode network would answer them,
+/// and on this network that is the router's to do.
+pub(crate) const GATEWAY: &str = "gateway";
+
+/// Frames that wait for a machine that does not read; what comes on top is lost, as on a real wire.
+const QUEUE: usize = 1024;
+
+/// Longer than any frame QEMU sends, with segmentation offload: 64 KiB and its headers.
+const LONGEST_FRAME: usize = 70_000;
+
+const SOCKET_BUFFER: usize = 1 << 20;
+
+type Mac = [u8; 6];
+type Frame = Arc<[u8]>;
+
+/// The switch; clones are handles to the same one.
+#[derive(Clone, Default)]
+pub(crate) struct Switch {
+    shared: Arc<Mutex<Shared>>,
+}
+
+#[derive(Default)]
+struct Shared {
+    ports: Vec<Port>,
+    /// Where each address was last seen.
+    learned: HashMap<Mac, usize>,
+}
+
+struct Port {
+    hears_dhcp: bool,
+    queue: SyncSender<ToPort>,
+}
+
+/// What the thread that writes to a port is given.
+enum ToPort {
+    Connected(UnixStream),
+    Frame(Frame),
+}
+
+impl Switch {
+    /// Adds a port: whoever connects to the socket at `path` is attached, one after the other.
+    ///
+    /// # Errors
+    /// When the socket cannot be made.
+    pub(crate) fn listen(&self, name: &str, path: &Path) -> io::Result<()> {
+        let listener = UnixListener::bind(path)?;
+        let (queue, queued) = sync_channel(QUEUE);
+        let number = self.attach(name != GATEWAY, queue.clone());
+        thread::spawn(move || write_frames(&queued));
+
+        let switch = self.clone();
+        thread::spawn(move || {
+            for stream in listener.incoming().flatten() {
+                // Larger buffers are a matter of speed only.
+                let _ = setsockopt(&stream, sockopt::SndBuf, &SOCKET_BUFFER);
+                let Ok(writer) = stream.try_clone() else {
+                    continue;
+                };
+                if queue.send(ToPort::Connected(writer)).is_err() {
+                    return;
+                }
+                // Whether the machine hung up or sent nonsense, the connection is over for both directions.
+                let _ = read_frames(&stream, |frame| switch.forward(number, frame));
+                let _ = stream.shutdown(Shutdown::Both);
+            }
+        });
+        Ok(())
+    }
+
+    fn attach(&self, hears_dhcp: bool, queue: SyncSender<ToPort>) -> usize {
+        let mut shared = self.shared.lock().unwrap_or_else(PoisonError::into_inner);
+        shared.ports.push(Port { hears_dhcp, queue });
+        shared.ports.len() - 1
+    }
+
+    /// Sends a frame that came from port `from` to the port of its destination, or to all others when that
+    /// is not known.
+    fn forward(&self, from: usize, frame: &Frame) {
+        let (Some(to), Some(sender)) = (address(frame, 0), address(frame, 6)) else {
+            return;
+        };
+        let mut shared = self.shared.lock().unwrap_or_else(PoisonError::into_inner);
+        shared.learned.insert(sender, from);
+        let known = shared.learned.get(&to).copied().filter(|_| !is_group(to));
+        for (number, port) in shared.ports.iter().enumerate() {
+            let addressed = known.is_none_or(|known| known == number);
+            let deaf = !port.hears_dhcp && is_dhcp_request(frame);
+            if number == from || !addressed || deaf {
+                continue;
+            }
+            // A full queue loses the frame, and a port whose thread has ended has nobody behind it.
+            if let Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) =
+                port.queue.try_send(ToPort::Frame(frame.clone()))
+            {
+                tracing::debug!(port = number, "frame lost");
+            }
+        }
+    }
+}
+
+fn address(frame: &[u8], at: usize) -> Option<Mac> {
+    frame.get(at..at + 6)?.try_into().ok()
+}
+
+/// Broadcast and multicast addresses have the lowest bit of the first byte set (IEEE 802).
+fn is_group(address: Mac) -> bool {
+    address[0] & 1 == 1
+}
+
+/// An IPv4 packet without options, UDP, to the DHCP server's port.
+fn is_dhcp_request(frame: &[u8]) -> bool {
+    const IPV4: &[u8] = &[0x08, 0x00];
+    const UDP: u8 = 17;
+    const SERVER_PORT: &[u8] = &[0, 67];
+    frame.get(12..14) == Some(IPV4)
+        && frame.get(14) == Some(&0x45)
+        && frame.get(23) == Some(&UDP)
+        && frame.get(36..38) == Some(SERVER_PORT)
+}
+
+/// Calls `each` with every frame until the stream ends.
+fn read_frames(stream: impl Read, each: impl Fn(&Frame)) -> io::Result<()> {
+    let mut stream = BufReader::with_capacity(LONGEST_FRAME, stream);
+    let mut buffer = vec![0; LONGEST_FRAME];
+    loop {
+        let mut length = [0; 4];
+        stream.read_exact(&mut length)?;
+        let length = u32::from_be_bytes(length) as usize;
+        let Some(frame) = buffer.get_mut(..length) else {
+            return Err(io::Error::new(
+                io::ErrorKind::InvalidData,
+                format!("a frame of {length} bytes"),
+            ));
+        };
+        stream.read_exact(frame)?;
+        each(&Frame::from(&*frame));
+    }
+}
+
+/// Writes what is queued to whoever is connected now.
+fn write_frames(queued: &Receiver<ToPort>) {
+    let mut stream: Option<UnixStream> = None;
+    let mut packet = Vec::with_capacity(LONGEST_FRAME);
+    while let Ok(next) = queued.recv() {
+        let frame = match next {
+            ToPort::Connected(connected) => {
+                stream = Some(connected);
+                continue;
+            }
+            ToPort::Frame(frame) => frame,
+        };
+        let (Some(open), Ok(length)) = (&mut stream, u32::try_from(frame.len())) else {
+            continue;
+        };
+        packet.clear();
+        packet.extend_from_slice(&length.to_be_bytes());
+        packet.extend_from_slice(&frame);
+        if open.write_all(&packet).is_err() {
+            stream = None;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const BROADCAST: Mac = [0xff; 6];
+
+    fn mac(last: u8) -> Mac {
+        [0xdc, 0xa6, 0x32, 0, 0, last]
+    }
+
+    /// A frame with nothing but addresses and a mark to know it by.
+    fn frame(to: Mac, from: Mac, mark: u8) -> Vec<u8> {
+        [&to[..], &from[..], &[0x88, 0xb5, mark]].concat()
+    }
+
+    fn dhcp_request(from: Mac) -> Vec<u8> {
+        let mut bytes = [&BROADCAST[..], &from[..], &[0x08, 0x00, 0x45]].concat();
+        bytes.resize(60, 0);
+        bytes[23] = 17;
+        bytes[37] = 67;
+        bytes
+    }
+
+    struct Machine(UnixStream);
+
+    impl Machine {
+        fn send(&mut self, frame: &[u8]) {
+            let length = u32::try_from(frame.len())
+                .expect("a short frame")
+                .to_be_bytes();
+            self.0.write_all(&[&length, frame].concat()).expect("sent");
+        }
+
+        /// Everything that arrives up to the frame `last`, without it.
+        fn receive_until(&mut self, last: &[u8]) -> Vec<Vec<u8>> {
+            let mut frames = Vec::new();
+            loop {
+                let mut length = [0; 4];
+                self.0.read_exact(&mut length).expect("a length");
+                let mut frame = vec![0; u32::from_be_bytes(length) as usize];
+                self.0.read_exact(&mut frame).expect("a frame");
+                if frame == last {
+                    return frames;
+                }
+                frames.push(frame);
+            }
+        }
+    }
+
+    /// A switch with `names` attached, all of them connected.
+    fn connected<const N: usize>(names: [&str; N]) -> (tempfile::TempDir, [Machine; N]) {
+        let dir = tempfile::tempdir().expect("a directory");
+        let switch = Switch::default();
+        let machines = names.map(|name| {
+            let path = dir.path().join(name);
+            switch.listen(name, &path).expect("a port");
+            Machine(UnixStream::connect(path).expect("connected"))
+        });
+        (dir, machines)
+    }
+
+    /// Sends a broadcast from `machines[0]`, again and again until each of the others has heard it: then all
+    /// ports are open.
+    fn settle(machines: &mut [Machine]) {
+        let hello = frame(BROADCAST, mac(0), 0);
+        let (first, others) = machines.split_first_mut().expect("machines");
+        for other in others {
+            other.0.set_nonblocking(true).expect("non-blocking");
+            let mut heard = vec![0; 4 + hello.len()];
+            let mut filled = 0;
+            while filled < heard.len() {
+                if filled == 0 {
+                    first.send(&hello);
+                }
+                match other.0.read(&mut heard[filled..]) {
+                    Ok(read) => filled += read,
+                    Err(_) => thread::yield_now(),
+                }
+            }
+            other.0.set_nonblocking(false).expect("blocking");
+        }
+    }
+
+    #[test]
+    fn frames_go_where_their_address_was_seen() {
+        let (_dir, mut machines) = connected(["a", "b", "c"]);
+        settle(&mut machines);
+        let [a, b, c] = &mut machines;
+        b.send(&frame(BROADCAST, mac(1), 1));
+        a.receive_until(&frame(BROADCAST, mac(1), 1));
+
+        let direct = frame(mac(1), mac(0), 2);
+        let last = frame(BROADCAST, mac(0), 3);
+        a.send(&direct);
+        a.send(&last);
+        let hellos = |frames: Vec<Vec<u8>>| {
+            frames
+                .into_iter()
+                .filter(|frame| frame[14] > 1)
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(
+            hellos(b.receive_until(&last)),
+            [direct],
+            "b's address is known, so b hears it"
+        );
+        assert_eq!(
+            hellos(c.receive_until(&last)),
+            [[0; 0]; 0],
+            "and c does not"
+        );
+    }
+
+    #[test]
+    fn the_gateway_hears_no_dhcp_request() {
+        let (_dir, mut machines) = connected(["a", "b", GATEWAY]);
+        settle(&mut machines);
+        let [a, b, gateway] = &mut machines;
+        let (request, last) = (dhcp_request(mac(0)), frame(BROADCAST, mac(0), 3));
+        a.send(&request);
+        a.send(&last);
+        assert!(b.receive_until(&last).contains(&request));
+        assert!(!gateway.receive_until(&last).contains(&request));
+    }
+
+    #[test]
+    fn a_frame_that_cannot_be_one_ends_the_connection() {
+        let (_dir, [mut a]) = connected(["a"]);
+        a.0.write_all(&u32::MAX.to_be_bytes()).expect("sent");
+        assert_eq!(a.0.read(&mut [0; 1]).expect("closed, not failed"), 0);
+    }
+}

@@ -1,0 +1,28 @@
+#!/bin/sh
+# Makes a clone somebody: takes the archive on the given disk, which holds what no two machines may share.
+set -eu
+tar -C / -xpf "$1"
+identity=/run/bramble-identity
+
+# The saved machine's clock stood still.
+date --set "@$(cat $identity/epoch)" > /dev/null
+
+# All clones woke with the same random state; mix in what is theirs alone, and use it at once (0x5207 is
+# RNDRESEEDCRNG of random(4)).
+perl -e 'open my $in, "<", "/run/bramble-identity/random" or die $!;
+         open my $out, "+>", "/dev/urandom" or die $!;
+         local $/; syswrite $out, <$in>; ioctl $out, 0x5207, 0 or die "cannot reseed: $!"'
+rm $identity/random
+
+user=$(cat $identity/user)
+if [ "$user" != pi ]; then
+    usermod --login "$user" --home "/home/$user" pi
+    groupmod --new-name "$user" pi
+fi
+hostname "$(cat /etc/hostname)"
+
+[ ! -x $identity/configure ] || $identity/configure
+
+systemctl start ssh.service
+/usr/lib/systemd/systemd-networkd-wait-online --interface=eth0:routable --timeout=300
+echo "bramble-lab: online" > /dev/console

@@ -1,0 +1,154 @@
+//! Booting once: a machine is started, left to settle, and saved; any number of clones go on from there.
+
+use std::fs::{self, File};
+use std::path::Path;
+use std::process::Command;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use bramble_store::{Artifact, Key, Store};
+
+use crate::client::{Lab, Waiting};
+use crate::definition::{Definition, Machine, Start};
+use crate::guest::SETTLED;
+use crate::qemu;
+
+/// Longest wait for a boot. It takes under a minute alone on two cores; a busy machine needs longer.
+const PATIENCE: Duration = Duration::from_secs(15 * 60);
+
+/// Raised when the same inputs would give a different template.
+const VERSION: u32 = 1;
+
+/// What a template is made from.
+#[derive(Debug, Clone)]
+pub struct Recipe<'a> {
+    /// What it is called.
+    pub name: &'a str,
+    /// A raw image of the root disk, in the store.
+    pub disk: &'a Path,
+    /// Identifies everything that `disk`, `kernel` and `initramfs` were made from.
+    pub made_from: &'a str,
+    /// Kernel image.
+    pub kernel: &'a Path,
+    /// Its initramfs.
+    pub initramfs: &'a Path,
+    /// Memory in MiB, the clones' as well.
+    pub memory: u32,
+    /// The number of CPUs, the clones' as well.
+    pub cpus: u8,
+}
+
+/// A saved machine.
+#[derive(Debug)]
+pub struct Template {
+    artifact: Artifact,
+    machine: Machine,
+}
+
+impl Template {
+    /// Takes the template from the store, or boots it. `supervisor` is as in [`Lab::launch`].
+    ///
+    /// # Errors
+    /// When the machine does not boot: the end of its console is in the error.
+    pub fn get(store: &Store, recipe: &Recipe, supervisor: &[String]) -> Result<Template> {
+        let machine = |dir: &Path| Machine {
+            name: format!("template-{}", recipe.name),
+            kernel: recipe.kernel.to_owned(),
+            initramfs: recipe.initramfs.to_owned(),
+            disk: dir.join("disk.qcow2"),
+            memory: recipe.memory,
+            cpus: recipe.cpus,
+            start: Start::Boot {
+                ram: dir.join("ram"),
+            },
+        };
+        let key = Key::builder(&format!("template-{}", recipe.name), VERSION)
+            .text("made-from", recipe.made_from)
+            .text("machine", qemu::shape(&machine(Path::new("DIR"))))
+            .text("qemu", qemu::version()?)
+            .finish()?;
+        let artifact = store.get_or_build(&key, |dir| {
+            boot(&machine(dir), recipe.disk, dir, supervisor)
+        })?;
+        Ok(Template {
+            machine: machine(&artifact.path),
+            artifact,
+        })
+    }
+
+    /// Whether it was in the store already.
+    pub fn was_cached(&self) -> bool {
+        self.artifact.was_cached
+    }
+
+    /// A machine that goes on from here, with its disk in the directory `scratch`, which is created.
+    ///
+    /// # Errors
+    /// When its disk cannot be made.
+    pub fn clone_as(
+        &self,
+        name: &str,
+        mac: &str,
+        identity: &Path,
+        scratch: &Path,
+    ) -> Result<Machine> {
+        let disk = scratch.join(format!("{name}.qcow2"));
+        overlay(&self.machine.disk, "qcow2", &disk)?;
+        Ok(Machine {
+            name: name.to_owned(),
+            disk,
+            start: Start::Clone {
+                ram: self.artifact.path.join("ram"),
+                state: self.artifact.path.join("state"),
+                identity: identity.to_owned(),
+                mac: mac.to_owned(),
+            },
+            ..self.machine.clone()
+        })
+    }
+}
+
+fn boot(machine: &Machine, disk: &Path, dir: &Path, supervisor: &[String]) -> Result<()> {
+    overlay(disk, "raw", &machine.disk)?;
+    // Memory that is never touched takes no room.
+    let Start::Boot { ram } = &machine.start else {
+        bail!("a template boots")
+    };
+    File::create(ram)?.set_len(u64::from(machine.memory) << 20)?;
+
+    let definition = Definition {
+        logs: dir.join("logs"),
+        machines: vec![machine.clone()],
+        gateway: None,
+    };
+    let mut lab = Lab::launch(&machine.name, &definition, supervisor)?;
+    let settled = Waiting {
+        machines: vec![machine.name.clone()],
+        text: SETTLED,
+        patience: PATIENCE,
+    };
+    lab.wait(&settled, |_| {})
+        .context("the template did not boot")?;
+    lab.attached().save(&machine.name, &dir.join("state"))?;
+    lab.down()
+}
+
+/// Makes a qcow2 disk that takes over from `base` and leaves it as it is.
+fn overlay(base: &Path, format: &str, disk: &Path) -> Result<()> {
+    if let Some(parent) = disk.parent() {
+        fs::create_dir_all(parent)?;
+    }
+    let output = Command::new("qemu-img")
+        .args(["create", "-q", "-f", "qcow2", "-F", format, "-b"])
+        .args([base, disk])
+        .output()
+        .context("cannot run qemu-img; `cargo xtask doctor` says how to install it")?;
+    if !output.status.success() {
+        bail!(
+            "cannot make {}: {}",
+            disk.display(),
+            String::from_utf8_lossy(&output.stderr).trim()
+        );
+    }
+    Ok(())
+}
