@@ -2,10 +2,12 @@
 //!
 //! This file only parses and dispatches: a new verb is one module and one match arm.
 
+mod ci;
 mod cross;
 mod doctor;
 mod oci;
 mod project;
+mod world;
 
 use std::process::ExitCode;
 
@@ -18,6 +20,13 @@ enum Verb {
     Doctor(doctor::Args),
     Cross(cross::Args),
     Oci(oci::Args),
+    Ci(ci::Args),
+    /// Write the Axiom Verge world file from the facts it rests on
+    World {
+        /// Only see whether it is what would be written
+        #[arg(long)]
+        check: bool,
+    },
     /// Print the completion script for a shell
     Completions {
         /// The shell to complete for
@@ -42,6 +51,8 @@ fn run(verb: Verb) -> anyhow::Result<()> {
         Verb::Doctor(args) => doctor::run(&args),
         Verb::Cross(args) => cross::run(&args),
         Verb::Oci(args) => oci::run(&args),
+        Verb::Ci(args) => ci::run(&args),
+        Verb::World { check } => world::run(check),
         Verb::Completions { shell } => {
             let mut out = std::io::stdout();
             clap_complete::generate(shell, &mut Verb::command(), "xtask", &mut out);
