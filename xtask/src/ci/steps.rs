@@ -88,7 +88,7 @@ fn advisories() -> Result<Outcome> {
         )));
     }
     let mut check = Command::new(deny);
-    check.args(["--locked", "check", "--disable-fetch", "advisories"]);
+    check.args(["--locked", "--offline", "check", "advisories"]);
     logged("advisories", &mut check)
 }
 

@@ -19,6 +19,8 @@ pub(crate) struct Facts {
     pub(crate) system: System,
     /// We may install.
     pub(crate) root: bool,
+    /// Who we are.
+    pub(crate) user: String,
     pub(crate) sources: Sources,
     /// dpkg takes ARM64 packages beside the machine's own.
     pub(crate) foreign_arm64: bool,
@@ -91,6 +93,7 @@ impl Facts {
             Facts {
                 system,
                 root: nix::unistd::geteuid().is_root(),
+                user: user_name(),
                 sources: Sources::read(Path::new("/etc/apt")),
                 foreign_arm64: foreign
                     .join()
@@ -127,9 +130,30 @@ fn works(capability: Capability) -> bool {
     match capability {
         Capability::FillExt4FromTar => mke2fs_reads_tar(),
         Capability::RunArm64Programs => succeeds("arch-test", &["arm64"]),
+        Capability::MapUserIds => may_map_user_ids(),
         Capability::LinkArm64Statically => cross::static_libc_is_there(),
         Capability::CompileRustForArm64 => cross::native_or_debian().is_some(),
     }
+}
+
+fn user_name() -> String {
+    let user = nix::unistd::User::from_uid(nix::unistd::geteuid());
+    user.ok()
+        .flatten()
+        .map(|user| user.name)
+        .unwrap_or_default()
+}
+
+fn may_map_user_ids() -> bool {
+    if nix::unistd::geteuid().is_root() {
+        return true;
+    }
+    let has_range = |path: &str| {
+        let ranges = fs::read_to_string(path).unwrap_or_default();
+        let owner = format!("{}:", user_name());
+        ranges.lines().any(|line| line.starts_with(&owner))
+    };
+    find("newuidmap").is_some() && has_range("/etc/subuid") && has_range("/etc/subgid")
 }
 
 /// mke2fs says that it can before it finds out that it cannot, so it has to fill a small one.

@@ -106,6 +106,9 @@ pub(crate) fn plan(scope: Scope, facts: &Facts) -> Plan {
         if rest.iter().any(|r| is(r, Capability::RunArm64Programs)) {
             register_arm64(facts, &mut plan);
         }
+        if rest.iter().any(|r| is(r, Capability::MapUserIds)) {
+            plan.root(&give_user_ids(&facts.user));
+        }
         if facts.system.codename != "bookworm" && plan.findings.iter().any(Finding::is_too_old) {
             plan.notes.push(format!(
                 "if the packages of {} are as old as what was found, it cannot be helped here: \
@@ -200,6 +203,15 @@ fn register_arm64(facts: &Facts, plan: &mut Plan) {
              cat /usr/lib/binfmt.d/qemu-aarch64.conf > {registry}/register"
         ));
     }
+}
+
+/// Users made by Debian's adduser have a range already.
+fn give_user_ids(user: &str) -> String {
+    let range = "100000-165535";
+    format!(
+        "grep -q '^{user}:' /etc/subuid || \
+         usermod --add-subuids {range} --add-subgids {range} {user}"
+    )
 }
 
 impl Plan {

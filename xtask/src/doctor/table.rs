@@ -47,6 +47,8 @@ pub(crate) enum Capability {
     FillExt4FromTar,
     /// The kernel hands ARM64 programs to QEMU.
     RunArm64Programs,
+    /// mmdebstrap may be root in a namespace of its own, or is root.
+    MapUserIds,
     /// `aarch64-linux-gnu-gcc` can link statically.
     LinkArm64Statically,
     /// Some Rust compiler here has the standard library for ARM64.
@@ -145,6 +147,13 @@ pub(crate) const REQUIREMENTS: &[Requirement] = &[
             least: &[1, 5],
         },
         packages: &[backport("mmdebstrap")],
+    },
+    Requirement {
+        name: "user ids to map (newuidmap, /etc/subuid)",
+        why: "without being root, mmdebstrap needs ids to give to the files that it makes",
+        scope: Scope::Rehearse,
+        probe: Probe::Capability(Capability::MapUserIds),
+        packages: &[package("uidmap")],
     },
     Requirement {
         name: "e2fsprogs",

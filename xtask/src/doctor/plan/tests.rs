@@ -17,6 +17,7 @@ fn bare(os_release: &str) -> Facts {
     Facts {
         system: System::parse(os_release),
         root: true,
+        user: "ada".to_owned(),
         sources: Sources(vec![(false, list.to_owned())]),
         foreign_arm64: false,
         programs: BTreeMap::new(),
