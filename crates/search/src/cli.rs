@@ -1,5 +1,6 @@
 //! The command line.
 
+use std::net::SocketAddr;
 use std::num::NonZero;
 use std::path::PathBuf;
 
@@ -9,6 +10,7 @@ use clap::builder::PossibleValuesParser;
 use clap::{Parser, Subcommand};
 
 use crate::failure::Failure;
+use crate::service::DEFAULT_RESERVATION;
 use crate::spec::{SEEDS, Spec, read_world};
 
 const EXAMPLES: &str = "\
@@ -17,7 +19,10 @@ Examples:
     bramble-search run --world axiom-verge.toml --fill guarded --rng dotnet \\
       --level default,advanced,masochist --start 0 --len 1048576
   What lies where in one seed, sphere by sphere:
-    bramble-search explain --world axiom-verge.toml --fill forward --rng dotnet --level default --seed 42";
+    bramble-search explain --world axiom-verge.toml --fill forward --rng dotnet --level default --seed 42
+  The same search as the first, on a cluster whose web service is at manager1:
+    bramble-search submit --server http://manager1:3000 --world axiom-verge.toml --fill guarded --rng dotnet \\
+      --level default,advanced,masochist --start 0 --len 1048576";
 
 /// Looks at every seed of a randomizer: which can be finished, and in how many steps.
 ///
@@ -33,6 +38,11 @@ pub struct Args {
 pub(crate) enum Command {
     Run(RunArgs),
     Explain(ExplainArgs),
+    Submit(SubmitArgs),
+    Web(WebArgs),
+    Worker(WorkerArgs),
+    Miner(MinerArgs),
+    Healthcheck(HealthcheckArgs),
 }
 
 /// What a question about seeds is about.
@@ -115,4 +125,100 @@ pub(crate) struct ExplainArgs {
     /// Print the explanation as JSON
     #[arg(long)]
     pub(crate) json: bool,
+}
+
+/// Search a range of seeds on a cluster, and print what `run` would
+#[derive(Debug, clap::Args)]
+pub(crate) struct SubmitArgs {
+    /// The cluster's web service
+    #[arg(long, value_name = "URL", env = "BRAMBLE_SERVER")]
+    pub(crate) server: String,
+    #[command(flatten)]
+    pub(crate) search: SearchArgs,
+    /// Seeds that a miner takes at a time
+    #[arg(long, value_name = "SEEDS", default_value_t = DEFAULT_RESERVATION, value_parser = clap::value_parser!(u64).range(1..=SEEDS))]
+    pub(crate) reservation: u64,
+    /// Print the job's id and leave
+    #[arg(long)]
+    pub(crate) no_wait: bool,
+    /// How long to keep trying when the server is away
+    #[arg(long, value_name = "SECONDS", default_value_t = 60)]
+    pub(crate) patience: u64,
+}
+
+/// Serve the HTTP API: lend ranges to miners, take results
+#[derive(Debug, clap::Args)]
+pub(crate) struct WebArgs {
+    /// Where to listen
+    #[arg(
+        long,
+        value_name = "ADDRESS",
+        env = "BRAMBLE_LISTEN",
+        default_value = "0.0.0.0:3000"
+    )]
+    pub(crate) listen: SocketAddr,
+    /// The Redis that carries messages
+    #[arg(
+        long,
+        value_name = "URL",
+        env = "BRAMBLE_REDIS",
+        default_value = "redis://messages:6379"
+    )]
+    pub(crate) redis: String,
+}
+
+/// Keep the ledger: cut jobs into ranges, offer them, enter results
+#[derive(Debug, clap::Args)]
+pub(crate) struct WorkerArgs {
+    /// The Redis that carries messages
+    #[arg(
+        long,
+        value_name = "URL",
+        env = "BRAMBLE_REDIS",
+        default_value = "redis://messages:6379"
+    )]
+    pub(crate) redis: String,
+    /// The ledger, on a local disk
+    #[arg(
+        long,
+        value_name = "FILE",
+        env = "BRAMBLE_LEDGER",
+        default_value = "/var/lib/bramble/ledger.sqlite"
+    )]
+    pub(crate) ledger: PathBuf,
+    /// How long a miner may keep a range before it is lent again
+    #[arg(
+        long,
+        value_name = "SECONDS",
+        env = "BRAMBLE_LEASE",
+        default_value = "60"
+    )]
+    pub(crate) lease: NonZero<u64>,
+}
+
+/// Compute ranges on all cores of this node
+#[derive(Debug, clap::Args)]
+pub(crate) struct MinerArgs {
+    /// The web service
+    #[arg(
+        long,
+        value_name = "URL",
+        env = "BRAMBLE_SERVER",
+        default_value = "http://web:3000"
+    )]
+    pub(crate) server: String,
+    /// What to call this node [default: its host name]
+    #[arg(long, value_name = "NAME", env = "BRAMBLE_NODE")]
+    pub(crate) node: Option<String>,
+    /// How many threads to use [default: one for each core]
+    #[arg(long, value_name = "T")]
+    pub(crate) threads: Option<NonZero<usize>>,
+}
+
+/// Ask a URL, and end with 0 if the answer is a success: for containers, which have no other means
+#[derive(Debug, clap::Args)]
+pub(crate) struct HealthcheckArgs {
+    /// What to ask
+    #[arg(default_value = "http://127.0.0.1:3000/healthz")]
+    pub(crate) url: String,
 }

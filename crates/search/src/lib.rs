@@ -1,4 +1,14 @@
-//! An exhaustive search over the seeds of a randomizer.
+//! An exhaustive search over the seeds of a randomizer: `run` does it in one process; `web`, `worker` and `miner` together do it
+//! on a cluster, and both give the same bits.
+//!
+//! ```text
+//! submit ──┐                       ┌── miner, one on every other node
+//!          ├──HTTP──> web <──HTTP──┤
+//!   person ┘           │           └── miner
+//!                    Redis
+//!                      │
+//!                   worker ── ledger.sqlite
+//! ```
 
 pub mod cli;
 mod explain;
@@ -6,6 +16,7 @@ mod failure;
 mod progress;
 mod report;
 mod run;
+mod service;
 mod spec;
 mod tally;
 
@@ -26,5 +37,10 @@ fn dispatch(command: Command) -> Result<(), Failure> {
     match command {
         Command::Run(args) => run::main(&args),
         Command::Explain(args) => explain::main(&args),
+        Command::Submit(args) => service::submit::main(&args),
+        Command::Web(args) => service::web::main(&args),
+        Command::Worker(args) => service::worker::main(&args),
+        Command::Miner(args) => service::miner::main(&args),
+        Command::Healthcheck(args) => service::healthcheck(&args),
     }
 }

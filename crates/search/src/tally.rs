@@ -47,10 +47,6 @@ impl Tally {
     ///
     /// # Errors
     /// What does not add up.
-    #[cfg_attr(
-        not(test),
-        expect(dead_code, reason = "for results that come from elsewhere")
-    )]
     pub(crate) fn summary_of(&self, start: u32, len: u64) -> Result<Summary, String> {
         let mut spheres = [0; 256];
         for (&number, &count) in &self.spheres {

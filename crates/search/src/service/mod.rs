@@ -1,0 +1,141 @@
+//! The search, spread over a cluster.
+//!
+//! `worker` cuts a job into ranges and offers them on a Redis stream; `web` lends each to a miner that asks, and passes results
+//! on to `worker` by another stream; `worker` alone writes the ledger, which is the truth. Nothing else is: what is in Redis can be lost
+//! at any time, and any process can be killed, because a range without a result in the ledger is simply lent again. That a range may thus
+//! be computed twice does no harm, since both must come to the same result.
+
+mod book;
+mod bus;
+mod client;
+mod ledger;
+pub(crate) mod miner;
+mod names;
+mod queue;
+pub(crate) mod submit;
+pub(crate) mod web;
+mod wire;
+pub(crate) mod worker;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::{Duration, Instant, SystemTime};
+
+use anyhow::{Context as _, Result, anyhow};
+use redis::{ConnectionAddr, ConnectionInfo, IntoConnectionInfo as _};
+use tracing_subscriber::EnvFilter;
+
+use crate::cli::HealthcheckArgs;
+use crate::failure::Failure;
+use client::Client;
+pub(crate) use wire::DEFAULT_RESERVATION;
+
+/// Names of things in Redis.
+mod keys {
+    /// Stream of [`Message`](super::wire::Message)s from web to worker.
+    pub(super) const INBOX: &str = "bramble:inbox";
+    /// Consumer group of worker, who is its only member.
+    pub(super) const LEDGER: &str = "ledger";
+    /// Stream of [`Offer`](super::wire::Offer)s.
+    pub(super) const OFFERS: &str = "bramble:offers";
+    /// Consumer group of the miners. What is pending there is on loan.
+    pub(super) const MINERS: &str = "miners";
+    /// There while worker is at work.
+    pub(super) const WORKER: &str = "bramble:worker";
+    /// The one field of an entry in a stream.
+    pub(super) const JSON: &str = "json";
+
+    /// Hash with the fields `spec` and `status` of a job.
+    pub(super) fn job(id: &str) -> String {
+        format!("bramble:job:{id}")
+    }
+}
+
+/// Logs to standard error; `BRAMBLE_LOG` says how much.
+fn log() {
+    let filter = EnvFilter::try_from_env("BRAMBLE_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
+    // There is no log yet that could take the complaint that there is one already.
+    let _ = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_target(false)
+        .try_init();
+}
+
+/// A flag that is set when the process is asked to end.
+fn stop_flag() -> Result<Arc<AtomicBool>> {
+    let stop = Arc::new(AtomicBool::new(false));
+    for signal in [signal_hook::consts::SIGTERM, signal_hook::consts::SIGINT] {
+        // A second signal ends the process at once.
+        signal_hook::flag::register_conditional_shutdown(signal, 1, Arc::clone(&stop))
+            .context("signal handler")?;
+        signal_hook::flag::register(signal, Arc::clone(&stop)).context("signal handler")?;
+    }
+    Ok(stop)
+}
+
+/// Ever longer pauses between attempts to reach a peer that is away.
+struct Backoff {
+    next: Duration,
+}
+
+impl Backoff {
+    const FIRST: Duration = Duration::from_millis(100);
+    const LONGEST: Duration = Duration::from_secs(5);
+
+    fn new() -> Self {
+        Backoff { next: Self::FIRST }
+    }
+
+    /// Waits, unless or until `stop` is set.
+    fn pause(&mut self, stop: &AtomicBool) {
+        let until = Instant::now() + self.next;
+        while !stop.load(Ordering::Relaxed) {
+            let left = until.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                break;
+            }
+            thread::sleep(left.min(Duration::from_millis(50)));
+        }
+        self.next = (self.next * 2).min(Self::LONGEST);
+    }
+
+    fn reset(&mut self) {
+        self.next = Self::FIRST;
+    }
+}
+
+/// Seconds since 1970.
+fn now() -> f64 {
+    SystemTime::now()
+        .duration_since(SystemTime::UNIX_EPOCH)
+        .map_or(0.0, |since| since.as_secs_f64())
+}
+
+/// Where Redis is, with its host's name left as it is.
+fn redis_info(url: &str) -> Result<ConnectionInfo> {
+    url.into_connection_info().with_context(|| {
+        format!("{url:?} is not the address of a Redis; it should be as redis://messages:6379")
+    })
+}
+
+/// The same with an address instead of a name, since Redis's client would ask the C library for it.
+async fn resolved(info: &ConnectionInfo) -> Result<ConnectionInfo> {
+    let ConnectionAddr::Tcp(host, port) = info.addr() else {
+        return Ok(info.clone());
+    };
+    let addresses = names::resolve(host, *port).await?;
+    let address = addresses
+        .first()
+        .ok_or_else(|| anyhow!("{host:?} has no address"))?;
+    Ok(info.clone().set_addr(ConnectionAddr::Tcp(
+        address.ip().to_string(),
+        address.port(),
+    )))
+}
+
+/// `healthcheck`: asks a server whether it is well, for containers without a shell.
+pub(crate) fn healthcheck(args: &HealthcheckArgs) -> Result<(), Failure> {
+    Ok(Client::new(&args.url).check()?)
+}
