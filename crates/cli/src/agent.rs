@@ -5,6 +5,7 @@ use std::io::Read;
 use std::path::Path;
 
 use anyhow::{Context as _, bail};
+use bramble_cluster::spec::Cluster;
 use bramble_provision::{Event, Facts, Mode, Plan, Summary, SwarmView};
 use serde::de::DeserializeOwned;
 use sha2::{Digest, Sha256};
@@ -143,6 +144,21 @@ pub(crate) fn swarm(remote: &Remote, manager: &str, tokens: bool) -> anyhow::Res
         manager,
         if tokens { "swarm --tokens" } else { "swarm" },
     )
+}
+
+/// A manager that answers, and how the swarm is.
+pub(crate) fn manager<'a>(
+    remote: &Remote,
+    cluster: &'a Cluster,
+) -> anyhow::Result<(&'a str, SwarmView)> {
+    let mut errors = Vec::new();
+    for node in cluster.managers() {
+        match swarm(remote, &node.name, false) {
+            Ok(view) => return Ok((&node.name, view)),
+            Err(error) => errors.push(format!("{error:#}")),
+        }
+    }
+    bail!("no manager answers: {}", errors.join("; "))
 }
 
 fn ask<T: DeserializeOwned>(remote: &Remote, node: &str, question: &str) -> anyhow::Result<T> {

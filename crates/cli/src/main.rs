@@ -4,16 +4,24 @@ mod agent;
 mod check;
 mod completions;
 mod context;
+mod exec;
 mod failure;
+mod image;
 mod init;
 mod keys;
+mod layout;
 mod plan;
 mod provision;
+mod registry;
 mod remote;
 mod render;
 mod report;
 mod schema;
+mod search;
+mod ssh;
+mod stack;
 mod state;
+mod status;
 mod text;
 
 use std::process::ExitCode;
@@ -49,6 +57,12 @@ enum Verb {
     Keys(keys::Args),
     Render(render::Args),
     Provision(provision::Args),
+    Image(image::Args),
+    Stack(stack::Args),
+    Search(search::Args),
+    Status(status::Args),
+    Ssh(ssh::Args),
+    Exec(exec::Args),
     Schema(schema::Args),
     Completions(completions::Args),
 }
@@ -61,6 +75,12 @@ fn main() -> ExitCode {
         Verb::Keys(args) => keys::run(&context, &args),
         Verb::Render(args) => render::run(&context, &args),
         Verb::Provision(args) => provision::run(&context, &args),
+        Verb::Image(args) => image::run(&context, &args),
+        Verb::Stack(args) => stack::run(&context, &args),
+        Verb::Search(args) => search::run(&context, &args),
+        Verb::Status(args) => status::run(&context, &args),
+        Verb::Ssh(args) => ssh::run(&context, &args),
+        Verb::Exec(args) => exec::run(&context, &args),
         Verb::Schema(args) => schema::run(&args),
         Verb::Completions(args) => completions::run(&args, &mut Cli::command()),
     };

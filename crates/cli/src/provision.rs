@@ -217,7 +217,8 @@ fn is_member((_, summary): &Based, view: &SwarmView) -> bool {
     swarm_of(summary).is_some_and(|swarm| swarm.is_active() && is(swarm))
 }
 
-fn limited<'a>(cluster: &'a Cluster, limit: &[String]) -> anyhow::Result<Vec<&'a Node>> {
+/// The nodes of that name, or all.
+pub(crate) fn limited<'a>(cluster: &'a Cluster, limit: &[String]) -> anyhow::Result<Vec<&'a Node>> {
     if limit.is_empty() {
         return Ok(cluster.nodes.iter().collect());
     }

@@ -27,6 +27,24 @@ pub(crate) fn count(n: usize, what: &str) -> String {
     format!("{n} {what}{}", if n == 1 { "" } else { "s" })
 }
 
+/// "12 B", "3.4 MB": decimal, to three digits.
+pub(crate) fn bytes(n: u64) -> String {
+    let mut value = n as f64;
+    let mut units = ["B", "kB", "MB", "GB"].into_iter();
+    let mut unit = units.next().unwrap_or_default();
+    for next in units {
+        if value < 999.5 {
+            break;
+        }
+        (value, unit) = (value / 1000.0, next);
+    }
+    match unit {
+        "B" => format!("{n} B"),
+        _ if value < 99.95 => format!("{value:.1} {unit}"),
+        _ => format!("{value:.0} {unit}"),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -47,5 +65,20 @@ mod tests {
             [count(0, "node"), count(1, "node"), count(2, "node")],
             ["0 nodes", "1 node", "2 nodes"]
         );
+    }
+
+    #[test]
+    fn bytes_have_three_digits() {
+        let cases = [
+            (0, "0 B"),
+            (999, "999 B"),
+            (1_000, "1.0 kB"),
+            (123_456, "123 kB"),
+            (999_999, "1.0 MB"),
+            (8_000_000_000, "8.0 GB"),
+        ];
+        for (n, text) in cases {
+            assert_eq!(bytes(n), text);
+        }
     }
 }

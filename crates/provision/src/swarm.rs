@@ -111,6 +111,8 @@ pub struct Service {
 /// One run of a service's container.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Task {
+    /// The image it runs.
+    pub image: String,
     /// Host name of the node it was given to; empty while it waits for one.
     pub node: String,
     /// `pending`, `preparing`, `running`, `failed`, ...
@@ -241,6 +243,7 @@ impl Task {
         let status = &task["Status"];
         let node = members.iter().find(|member| task["NodeID"] == *member.id);
         Self {
+            image: text(&task["Spec"]["ContainerSpec"]["Image"]),
             node: node
                 .map(|member| member.hostname.clone())
                 .unwrap_or_default(),

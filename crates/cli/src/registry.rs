@@ -1,0 +1,183 @@
+//! The part of the OCI distribution API that pushes an image.
+
+use std::io::Read;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, bail};
+use indicatif::{ProgressBar, ProgressStyle};
+use ureq::http::{Response, StatusCode, header};
+use ureq::{Agent, Body, SendBody};
+
+use crate::layout::{Descriptor, Layout};
+
+/// How long a registry that was just started may take to answer.
+const PATIENCE: Duration = Duration::from_secs(90);
+
+/// A registry on a port of this machine.
+#[derive(Debug)]
+pub(crate) struct Registry {
+    agent: Agent,
+    base: String,
+}
+
+/// What a push did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Pushed {
+    /// Bytes that had to be sent.
+    pub(crate) sent: u64,
+}
+
+impl Registry {
+    /// The registry on that port of 127.0.0.1, as soon as it answers.
+    pub(crate) fn at(port: u16) -> anyhow::Result<Self> {
+        let agent = Agent::config_builder()
+            .http_status_as_error(false)
+            .build()
+            .new_agent();
+        let registry = Self {
+            agent,
+            base: format!("http://127.0.0.1:{port}"),
+        };
+        let start = Instant::now();
+        loop {
+            let answer = registry.agent.get(format!("{}/v2/", registry.base)).call();
+            match answer {
+                Ok(answer) if answer.status() == StatusCode::OK => return Ok(registry),
+                answer if start.elapsed() > PATIENCE => {
+                    let said = match answer {
+                        Ok(answer) => format!("it answers {}", answer.status()),
+                        Err(error) => error.to_string(),
+                    };
+                    bail!(
+                        "no registry answers ({said}); `bramble stack deploy registry` starts it"
+                    );
+                }
+                _ => thread::sleep(Duration::from_millis(500)),
+            }
+        }
+    }
+
+    /// Sends what the registry does not have of an image, and tags it.
+    pub(crate) fn push(&self, image: &Layout, tag: &str) -> anyhow::Result<Pushed> {
+        let name = &image.name;
+        let mut sent = 0;
+        for blob in image.blobs() {
+            if !self.has(&format!("{name}/blobs/{}", blob.digest))? {
+                self.upload(image, blob)
+                    .with_context(|| format!("cannot push {} of {name}", blob.digest))?;
+                sent += blob.size;
+            }
+        }
+        let path = format!("{name}/manifests/{tag}");
+        let mut manifest = Vec::new();
+        image.open(&image.manifest)?.read_to_end(&mut manifest)?;
+        let answer = self
+            .agent
+            .put(self.url(&path))
+            .header(header::CONTENT_TYPE, &image.manifest.media_type)
+            .send(&manifest[..])?;
+        expect(answer, StatusCode::CREATED)
+            .with_context(|| format!("cannot tag {name} as {tag}"))?;
+        // By its digest, which is what services will ask for.
+        if !self.has(&format!("{name}/manifests/{}", image.manifest.digest))? {
+            bail!(
+                "the registry took {name}, but does not know it as {}",
+                image.manifest.digest
+            );
+        }
+        Ok(Pushed { sent })
+    }
+
+    fn has(&self, path: &str) -> anyhow::Result<bool> {
+        let answer = self
+            .agent
+            .head(self.url(path))
+            .header(header::ACCEPT, "*/*")
+            .call()?;
+        match answer.status() {
+            StatusCode::OK => Ok(true),
+            StatusCode::NOT_FOUND => Ok(false),
+            status => bail!("the registry answers {status} for {path}"),
+        }
+    }
+
+    fn upload(&self, image: &Layout, blob: &Descriptor) -> anyhow::Result<()> {
+        let answer = self
+            .agent
+            .post(self.url(&format!("{}/blobs/uploads/", image.name)))
+            .send_empty()?;
+        let answer = expect(answer, StatusCode::ACCEPTED)?;
+        let location = answer
+            .headers()
+            .get(header::LOCATION)
+            .and_then(|location| location.to_str().ok());
+        let location = location.context("the registry does not say where to send it")?;
+        let url = self.upload_url(location, &blob.digest);
+        let bar = progress(blob.size, &image.name);
+        let mut content = bar.wrap_read(image.open(blob)?);
+        let answer = self
+            .agent
+            .put(url)
+            .header(header::CONTENT_TYPE, "application/octet-stream")
+            .header(header::CONTENT_LENGTH, blob.size)
+            .send(SendBody::from_reader(&mut content))?;
+        bar.finish_and_clear();
+        expect(answer, StatusCode::CREATED).map(drop)
+    }
+
+    /// Where to send a blob: a path, or an address that the registry believes to be its own.
+    fn upload_url(&self, location: &str, digest: &str) -> String {
+        let path = match location.split_once("://") {
+            Some((_, rest)) => rest.find('/').map_or("/", |slash| &rest[slash..]),
+            None => location,
+        };
+        let separator = if path.contains('?') { '&' } else { '?' };
+        format!("{}{path}{separator}digest={digest}", self.base)
+    }
+
+    fn url(&self, path: &str) -> String {
+        format!("{}/v2/{path}", self.base)
+    }
+}
+
+fn expect(mut answer: Response<Body>, wanted: StatusCode) -> anyhow::Result<Response<Body>> {
+    if answer.status() != wanted {
+        let said = answer.body_mut().read_to_string().unwrap_or_default();
+        bail!("the registry answers {}: {}", answer.status(), said.trim());
+    }
+    Ok(answer)
+}
+
+fn progress(size: u64, name: &str) -> ProgressBar {
+    let style =
+        ProgressStyle::with_template("{prefix}  {wide_bar} {bytes}/{total_bytes} {bytes_per_sec}");
+    let bar = ProgressBar::new(size).with_prefix(name.to_owned());
+    bar.with_style(style.unwrap_or(ProgressStyle::default_bar()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn uploads_stay_on_our_side_of_the_tunnel() {
+        let registry = Registry {
+            agent: Agent::new_with_defaults(),
+            base: "http://127.0.0.1:4000".into(),
+        };
+        let cases = [
+            (
+                "/v2/redis/blobs/uploads/1?_state=x",
+                "http://127.0.0.1:4000/v2/redis/blobs/uploads/1?_state=x&digest=d",
+            ),
+            (
+                "http://cluster.gov:5000/v2/redis/blobs/uploads/1",
+                "http://127.0.0.1:4000/v2/redis/blobs/uploads/1?digest=d",
+            ),
+        ];
+        for (location, url) in cases {
+            assert_eq!(registry.upload_url(location, "d"), url);
+        }
+    }
+}

@@ -1,0 +1,58 @@
+//! `bramble search`: a search on the cluster, asked for from here.
+
+use std::env;
+use std::ffi::OsString;
+use std::process::{Command, ExitCode};
+
+use anyhow::Context as _;
+
+use crate::context::Context;
+use crate::failure::Usage;
+use crate::remote::Remote;
+
+const PROGRAM: &str = "bramble-search";
+
+/// Submit a search to the cluster, and wait for its answer.
+///
+/// A tunnel leads to the search service on the first manager; through it runs `bramble-search submit` with these
+/// arguments, from the directory where `bramble` itself lies.
+#[derive(Debug, clap::Args)]
+#[command(
+    after_help = "\
+Examples:
+  bramble search --help
+  bramble search --seeds 1048576",
+    disable_help_flag = true
+)]
+pub(crate) struct Args {
+    /// Arguments of `bramble-search submit`.
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+    arguments: Vec<OsString>,
+}
+
+pub(crate) fn run(context: &Context, args: &Args) -> anyhow::Result<ExitCode> {
+    let program = env::current_exe()
+        .context("cannot tell where bramble is")?
+        .with_file_name(PROGRAM);
+    if !program.is_file() {
+        return Err(Usage::new(format!("there is no {}", program.display()))
+            .help("`cargo build --release` makes it, beside bramble")
+            .into());
+    }
+    let cluster = context.cluster()?;
+    let manager = cluster.first_manager();
+    let remote = Remote::open(context, &cluster)?;
+    let tunnel = remote.tunnel(&manager.name, manager.ip, cluster.search.port)?;
+    let status = Command::new(&program)
+        .arg("submit")
+        .args(["--server", &format!("http://127.0.0.1:{}", tunnel.port)])
+        .args(&args.arguments)
+        .status()
+        .with_context(|| format!("cannot start {}", program.display()))?;
+    Ok(
+        match status.code().and_then(|code| u8::try_from(code).ok()) {
+            Some(code) => ExitCode::from(code),
+            None => ExitCode::FAILURE,
+        },
+    )
+}

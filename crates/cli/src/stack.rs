@@ -1,0 +1,408 @@
+//! `bramble stack`: the services of the cluster.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use bramble_cluster::render::stacks::{self, Images};
+use bramble_cluster::spec::Cluster;
+use bramble_provision::{Service, SwarmView};
+use indicatif::{ProgressBar, ProgressStyle};
+
+use crate::agent;
+use crate::context::Context;
+use crate::failure::Usage;
+use crate::layout::Layout;
+use crate::remote::{Remote, quoted};
+use crate::text::table;
+
+/// How often the swarm is asked how far it is: each time costs the manager a login.
+const INTERVAL: Duration = Duration::from_secs(2);
+
+/// The image that cannot come from the registry, being the registry: it is loaded, and known by its tag.
+const LOADED: &str = "registry";
+
+/// Deploy the services of the cluster, and see where they run.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  bramble stack deploy registry
+  bramble stack deploy seeds --images images
+  bramble stack ls")]
+pub(crate) struct Args {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Debug, clap::Subcommand)]
+enum Verb {
+    /// Deploy a stack, and wait until all of it runs
+    Deploy(Deploy),
+    /// List services, how many run, and where
+    Ls {
+        /// Print the services as JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Remove a stack; its volumes stay
+    Rm {
+        /// The stack.
+        name: String,
+    },
+}
+
+#[derive(Debug, clap::Args)]
+struct Deploy {
+    /// The stack: registry, seeds.
+    name: String,
+    /// A directory of OCI image layouts, whose digests are deployed instead of tags.
+    #[arg(long, value_name = "DIR")]
+    images: Option<PathBuf>,
+    /// How long all services may take to run, in minutes.
+    #[arg(long, value_name = "MINUTES", default_value_t = 10)]
+    timeout: u64,
+}
+
+pub(crate) fn run(context: &Context, args: &Args) -> anyhow::Result<ExitCode> {
+    let cluster = context.cluster()?;
+    match &args.verb {
+        Verb::Deploy(args) => {
+            let stack = rendered(&cluster, args)?;
+            deploy(&cluster, &Remote::open(context, &cluster)?, args, &stack)
+        }
+        Verb::Ls { json } => {
+            let (_, view) = agent::manager(&Remote::open(context, &cluster)?, &cluster)?;
+            match json {
+                true => println!("{}", serde_json::to_string_pretty(&view.services)?),
+                false => print!("{}", listed(&view.services)),
+            }
+            Ok(ExitCode::SUCCESS)
+        }
+        Verb::Rm { name } => {
+            let remote = Remote::open(context, &cluster)?;
+            let (manager, _) = agent::manager(&remote, &cluster)?;
+            print!(
+                "{}",
+                remote.output(
+                    manager,
+                    &format!("sudo -n docker stack rm {}", quoted(name)),
+                    b""
+                )?
+            );
+            Ok(ExitCode::SUCCESS)
+        }
+    }
+}
+
+/// The compose file of the stack that was asked for.
+fn rendered(cluster: &Cluster, args: &Deploy) -> anyhow::Result<String> {
+    let images = args
+        .images
+        .as_deref()
+        .map(|dir| by_digest(cluster, dir))
+        .transpose()?;
+    let mut stacks = stacks::all(cluster, &images.unwrap_or_default());
+    let known = stacks.keys().copied().collect::<Vec<_>>().join(", ");
+    stacks.remove(&*args.name).ok_or_else(|| {
+        Usage::new(format!("there is no stack {}", args.name))
+            .help(format!("there is {known}"))
+            .into()
+    })
+}
+
+/// References by digest of the images whose layouts are in `dir`.
+fn by_digest(cluster: &Cluster, dir: &Path) -> anyhow::Result<Images> {
+    let entries = fs::read_dir(dir).map_err(|error| {
+        Usage::new(format!(
+            "cannot read the images in {}: {error}",
+            dir.display()
+        ))
+    })?;
+    let mut images = Images::new();
+    for entry in entries {
+        let path = entry?.path();
+        if path.join("oci-layout").exists() {
+            let layout = Layout::read(&path)?;
+            let reference = format!(
+                "{}/{}@{}",
+                cluster.registry.authority(),
+                layout.name,
+                layout.manifest.digest
+            );
+            images.insert(layout.name, reference);
+        }
+    }
+    images.remove(LOADED);
+    Ok(images)
+}
+
+fn deploy(
+    cluster: &Cluster,
+    remote: &Remote,
+    args: &Deploy,
+    stack: &str,
+) -> anyhow::Result<ExitCode> {
+    let (manager, _) = agent::manager(remote, cluster)?;
+    // Nodes find images by themselves; the manager need not ask the registry for them first.
+    let command = format!(
+        "sudo -n docker stack deploy --compose-file - --resolve-image never {}",
+        quoted(&args.name)
+    );
+    print!("{}", remote.output(manager, &command, stack.as_bytes())?);
+
+    let start = Instant::now();
+    let timeout = Duration::from_secs(args.timeout * 60);
+    let bar = spinner();
+    let mut told = BTreeSet::new();
+    loop {
+        let services = of_stack(agent::swarm(remote, manager, false)?, &args.name);
+        let state = Progress::of(&services);
+        for trouble in &state.troubles {
+            if told.insert(trouble.clone()) {
+                bar.suspend(|| eprintln!("{trouble}"));
+            }
+        }
+        bar.set_message(state.waiting.join(", "));
+        if state.waiting.is_empty() {
+            bar.finish_and_clear();
+            print!("{}", listed(&services));
+            return Ok(ExitCode::SUCCESS);
+        }
+        if state.stuck || start.elapsed() > timeout {
+            bar.finish_and_clear();
+            print!("{}", listed(&services));
+            print!("{}", tasks(&services));
+            let why = match state.stuck {
+                true => "the update was stopped because a task failed".into(),
+                false => format!("not all of it runs after {} minutes", args.timeout),
+            };
+            anyhow::bail!(
+                "stack {}: {why}; waiting for {}",
+                args.name,
+                state.waiting.join(", ")
+            );
+        }
+        thread::sleep(INTERVAL);
+    }
+}
+
+fn of_stack(view: SwarmView, name: &str) -> Vec<Service> {
+    view.services
+        .into_iter()
+        .filter(|service| service.stack.as_deref() == Some(name))
+        .collect()
+}
+
+/// How far a stack is.
+#[derive(Debug, PartialEq)]
+struct Progress {
+    /// Services that do not run as they should: `seeds_miner 5/7`.
+    waiting: Vec<String>,
+    /// What went wrong on the way, which swarm may still mend.
+    troubles: Vec<String>,
+    /// Swarm has given up, and waits for a person.
+    stuck: bool,
+}
+
+impl Progress {
+    fn of(services: &[Service]) -> Self {
+        let mut progress = Self {
+            waiting: vec![],
+            troubles: vec![],
+            stuck: false,
+        };
+        for service in services {
+            let running = running(service);
+            let settled = matches!(&*service.update, "" | "completed");
+            if running < service.desired || !settled {
+                progress
+                    .waiting
+                    .push(format!("{} {running}/{}", service.name, service.desired));
+            }
+            progress.stuck |= service.update.ends_with("paused");
+            let failed = service.tasks.iter().filter(|task| !task.error.is_empty());
+            progress.troubles.extend(failed.map(|task| {
+                let node = if task.node.is_empty() {
+                    "no node"
+                } else {
+                    &task.node
+                };
+                format!("{} on {node}: {}: {}", service.name, task.state, task.error)
+            }));
+        }
+        if services.is_empty() {
+            progress.waiting.push("its services".into());
+        }
+        progress
+    }
+}
+
+/// Tasks that run what the service is now, not what it was before an update.
+fn running(service: &Service) -> u64 {
+    let current = |task: &&_| is_running(task) && task.image == service.image;
+    service.tasks.iter().filter(current).count() as u64
+}
+
+fn is_running(task: &bramble_provision::Task) -> bool {
+    task.wanted && task.state == "running"
+}
+
+/// Services, how many of their tasks run, and where.
+pub(crate) fn listed(services: &[Service]) -> String {
+    let mut rows = vec![["SERVICE", "RUNNING", "NODES", "IMAGE"].map(String::from)];
+    rows.extend(services.iter().map(|service| {
+        let mut nodes: Vec<_> = service
+            .tasks
+            .iter()
+            .filter(|task| is_running(task))
+            .map(|task| task.node.clone())
+            .collect();
+        nodes.sort();
+        let running = format!("{}/{}", service.running, service.desired);
+        [
+            service.name.clone(),
+            running,
+            nodes.join(" "),
+            service.image.clone(),
+        ]
+    }));
+    table(&rows)
+}
+
+/// Every task with its state and error, the latest last.
+fn tasks(services: &[Service]) -> String {
+    let mut rows = vec![["TASK OF", "NODE", "STATE", "SINCE", "ERROR"].map(String::from)];
+    for service in services {
+        rows.extend(service.tasks.iter().rev().map(|task| {
+            [
+                &service.name,
+                &task.node,
+                &task.state,
+                &task.since,
+                &task.error,
+            ]
+            .map(String::clone)
+        }));
+    }
+    table(&rows)
+}
+
+fn spinner() -> ProgressBar {
+    let style = ProgressStyle::with_template("{spinner} {elapsed} waiting for {wide_msg}");
+    let bar =
+        ProgressBar::new_spinner().with_style(style.unwrap_or(ProgressStyle::default_spinner()));
+    bar.enable_steady_tick(Duration::from_millis(120));
+    bar
+}
+
+#[cfg(test)]
+mod tests {
+    use bramble_provision::Task;
+
+    use super::*;
+
+    fn task(node: &str, state: &str, image: &str, error: &str) -> Task {
+        Task {
+            image: image.into(),
+            node: node.into(),
+            state: state.into(),
+            wanted: error.is_empty(),
+            error: error.into(),
+            since: "2026-01-01T00:00:00Z".into(),
+        }
+    }
+
+    fn service(update: &str, tasks: Vec<Task>) -> Service {
+        Service {
+            name: "seeds_miner".into(),
+            stack: Some("seeds".into()),
+            image: "new".into(),
+            desired: 2,
+            running: tasks.iter().filter(|task| is_running(task)).count() as u64,
+            update: update.into(),
+            tasks,
+        }
+    }
+
+    #[test]
+    fn a_stack_runs_when_all_of_its_present_tasks_do() {
+        let run = |node, image| task(node, "running", image, "");
+        let cases = [
+            (
+                "all",
+                service("", vec![run("worker1", "new"), run("worker2", "new")]),
+                true,
+            ),
+            (
+                "one is missing",
+                service("", vec![run("worker1", "new")]),
+                false,
+            ),
+            (
+                "one is old",
+                service("", vec![run("worker1", "new"), run("worker2", "old")]),
+                false,
+            ),
+            (
+                "one starts",
+                service(
+                    "",
+                    vec![
+                        run("worker1", "new"),
+                        task("worker2", "starting", "new", ""),
+                    ],
+                ),
+                false,
+            ),
+            (
+                "an update ended",
+                service(
+                    "completed",
+                    vec![run("worker1", "new"), run("worker2", "new")],
+                ),
+                true,
+            ),
+            (
+                "an update goes on",
+                service(
+                    "updating",
+                    vec![run("worker1", "new"), run("worker2", "new")],
+                ),
+                false,
+            ),
+        ];
+        for (case, service, runs) in cases {
+            assert_eq!(Progress::of(&[service]).waiting.is_empty(), runs, "{case}");
+        }
+        assert!(
+            !Progress::of(&[]).waiting.is_empty(),
+            "a stack without services"
+        );
+    }
+
+    #[test]
+    fn troubles_say_where() {
+        let failed = task(
+            "worker2",
+            "rejected",
+            "new",
+            "No such image: cluster.gov:5000/bramble-search:0.1.0",
+        );
+        let services = [service(
+            "paused",
+            vec![task("worker1", "running", "new", ""), failed],
+        )];
+        let progress = Progress::of(&services);
+        assert!(progress.stuck);
+        assert_eq!(progress.waiting, ["seeds_miner 1/2"]);
+        insta::assert_snapshot!(format!(
+            "{}\n\n{}\n{}",
+            progress.troubles.join("\n"),
+            listed(&services),
+            tasks(&services)
+        ));
+    }
+}
