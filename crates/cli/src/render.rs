@@ -17,8 +17,9 @@ use crate::text::count;
 
 /// Write the files that nodes, router and NAS need.
 ///
-/// hosts, fstab, daemon.json, DHCP reservations for dnsmasq and as a table, NFS exports, known_hosts, stacks. None
-/// holds a secret.
+/// hosts, fstab, daemon.json, DHCP reservations for dnsmasq and as a table, NFS exports, stacks; once there are keys,
+/// also known_hosts, the boot partition of each card, and a playbook for Ansible. None holds a secret but a password's
+/// hash, if the cluster file has one.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
@@ -63,17 +64,17 @@ struct Rendered {
 
 pub(crate) fn run(context: &Context, args: &Args) -> anyhow::Result<ExitCode> {
     let cluster = context.cluster()?;
-    let host_keys = match context.state(&cluster)?.host_keys(&cluster) {
+    let keys = match context.state(&cluster)?.public_keys(&cluster) {
         Ok(keys) => Some(keys),
         Err(error) if error.is::<Usage>() => None,
         Err(error) => return Err(error),
     };
-    if host_keys.is_none() {
+    if keys.is_none() {
         eprintln!(
-            "note: no known_hosts, as there are no host keys yet: make them with `bramble keys`"
+            "note: what follows from keys is left out, as there are none: make them with `bramble keys`"
         );
     }
-    let files = render::files(&cluster, &Images::new(), host_keys.as_ref());
+    let files = render::files(&cluster, &Images::new(), keys.as_ref());
     let handle = if args.check { compare } else { write };
     let rendered: Vec<Rendered> = files
         .iter()

@@ -6,6 +6,7 @@ use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, bail};
+use bramble_cluster::render::Keys;
 use bramble_cluster::render::ssh::{self, HostKeys, SshPaths};
 use bramble_cluster::spec::Cluster;
 use ssh_key::PublicKey;
@@ -60,11 +61,19 @@ impl State {
         self.dir.join("ssh_config")
     }
 
-    /// The public host keys of all nodes.
+    /// The public halves of all keys.
     ///
     /// # Errors
-    /// A node has none yet, which is for `bramble keys` to change.
-    pub(crate) fn host_keys(&self, cluster: &Cluster) -> anyhow::Result<HostKeys> {
+    /// One was not made yet, which is for `bramble keys` to change.
+    pub(crate) fn public_keys(&self, cluster: &Cluster) -> anyhow::Result<Keys> {
+        Ok(Keys {
+            operator: read_public(&public_half(&self.operator_key()))?,
+            cluster: read_public(&public_half(&self.cluster_key()))?,
+            hosts: self.host_keys(cluster)?,
+        })
+    }
+
+    fn host_keys(&self, cluster: &Cluster) -> anyhow::Result<HostKeys> {
         let key = |name: &String| {
             Ok((
                 name.clone(),
@@ -84,8 +93,7 @@ impl State {
         cluster: &Cluster,
         include: Option<&Path>,
     ) -> anyhow::Result<()> {
-        let known_hosts = ssh::known_hosts(cluster, &self.host_keys(cluster)?);
-        read_public(&public_half(&self.operator_key()))?;
+        let known_hosts = ssh::known_hosts(cluster, &self.public_keys(cluster)?.hosts);
         if let Some(missing) = include.filter(|include| !include.is_file()) {
             return Err(Usage::new(format!("there is no ssh_config {}", missing.display())).into());
         }

@@ -3,6 +3,8 @@
 //! Each function makes one file, or the lines that are ours in somebody else's; [`files`] makes them all, under the
 //! names `bramble render` gives them.
 
+pub mod ansible;
+pub mod boot;
 pub mod docker;
 pub mod network;
 pub mod ssh;
@@ -13,6 +15,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use serde::Serialize;
+use ssh_key::PublicKey;
 
 use crate::spec::Cluster;
 use ssh::HostKeys;
@@ -21,8 +24,30 @@ use stacks::Images;
 /// Contents of files by their names, which are relative.
 pub type Files = BTreeMap<PathBuf, String>;
 
-/// All files of a cluster. Without `host_keys` there is no `known_hosts`.
-pub fn files(cluster: &Cluster, images: &Images, host_keys: Option<&HostKeys>) -> Files {
+/// The public halves of a cluster's keys.
+#[derive(Debug, Clone)]
+pub struct Keys {
+    /// Lets the operator in.
+    pub operator: PublicKey,
+    /// Lets the nodes in to each other.
+    pub cluster: PublicKey,
+    /// What each node proves itself with.
+    pub hosts: HostKeys,
+}
+
+impl Keys {
+    /// All keys that let in to the account on every node, as lines of `authorized_keys`.
+    pub fn authorized(&self, cluster: &Cluster) -> Vec<String> {
+        let own = [&self.operator, &self.cluster]
+            .into_iter()
+            .filter_map(|key| key.to_openssh().ok());
+        own.chain(cluster.access.authorized_keys.iter().cloned())
+            .collect()
+    }
+}
+
+/// All files of a cluster. What follows from keys is left out without them.
+pub fn files(cluster: &Cluster, images: &Images, keys: Option<&Keys>) -> Files {
     let mut files = Files::new();
     let mut add = |name: &str, contents: String| files.insert(PathBuf::from(name), contents);
     add("hosts", network::hosts(cluster));
@@ -33,11 +58,26 @@ pub fn files(cluster: &Cluster, images: &Images, host_keys: Option<&HostKeys>) -
         add("fstab", storage::fstab(nas));
         add("exports", storage::exports(nas, cluster.network.subnet));
     }
-    if let Some(host_keys) = host_keys {
-        add("known_hosts", ssh::known_hosts(cluster, host_keys));
-    }
     for (name, stack) in stacks::all(cluster, images) {
         add(&format!("stacks/{name}.yml"), stack);
+    }
+    if let Some(keys) = keys {
+        add("known_hosts", ssh::known_hosts(cluster, &keys.hosts));
+        add("ansible/inventory.yml", ansible::inventory(cluster));
+        add("ansible/playbook.yml", ansible::playbook(cluster, keys));
+        for node in &cluster.nodes {
+            for (system, card) in [
+                ("bookworm", boot::bookworm(cluster)),
+                ("trixie", boot::trixie(cluster, node, keys)),
+            ] {
+                for (name, contents) in card {
+                    add(
+                        &format!("boot/{}/{system}/{}", node.name, name.display()),
+                        contents,
+                    );
+                }
+            }
+        }
     }
     files
 }
@@ -51,7 +91,12 @@ fn json(value: &impl Serialize) -> String {
 
 /// YAML as it stands in a file, under a comment that says where it comes from.
 fn yaml(about: &str, value: &impl Serialize) -> String {
+    yaml_after(&format!("# {about}\n"), value)
+}
+
+/// YAML as it stands in a file, after whole lines of a heading.
+fn yaml_after(heading: &str, value: &impl Serialize) -> String {
     let text =
         serde_yaml_ng::to_string(value).expect("the value has string keys and no sinks that fail");
-    format!("# {about}\n{text}")
+    format!("{heading}{text}")
 }

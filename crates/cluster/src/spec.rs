@@ -3,6 +3,7 @@
 //! [`Cluster::parse`] is the only way in, so whoever holds a [`Cluster`] may rely on what its fields promise:
 //! defaults are filled in, every address lies in the subnet, names are unique, there is a manager.
 
+mod boot;
 mod check;
 mod mac;
 mod names;
@@ -46,6 +47,8 @@ pub struct Cluster {
     pub nas: Option<Nas>,
     /// How nodes get and configure Docker.
     pub docker: Docker,
+    /// What the firmware and the kernel are told.
+    pub boot: Boot,
     /// The private container registry.
     pub registry: Registry,
     /// The seed search.
@@ -72,6 +75,8 @@ pub struct Network {
 pub struct Access {
     /// The account the operator logs in to, and which owns the cluster's key pair.
     pub user: String,
+    /// Its password, as it stands in `/etc/shadow`. Without one, only keys let in.
+    pub password_hash: Option<String>,
     /// Public keys, in OpenSSH form, accepted in addition to the operator's and the cluster's own.
     pub authorized_keys: Vec<String>,
 }
@@ -118,6 +123,28 @@ pub enum DockerSource {
     /// The distribution's own `docker.io` package.
     #[default]
     Distro,
+}
+
+/// What the firmware and the kernel are told.
+#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+pub struct Boot {
+    /// Degrees Celsius, rising, at which the fan of a PoE HAT goes to its four speeds. The firmware's own if `None`.
+    pub poe_fan: Option<[u8; 4]>,
+    /// Faster than the maker meant it.
+    pub overclock: Option<Overclock>,
+    /// More lines for config.txt, each at most 98 bytes.
+    pub config: Vec<String>,
+    /// More words for the kernel command line.
+    pub cmdline: Vec<String>,
+}
+
+/// Faster than the maker meant it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct Overclock {
+    /// Highest frequency of the processor cores, in MHz.
+    pub arm_freq: u16,
+    /// Steps of 25 mV above the usual voltage.
+    pub over_voltage: u8,
 }
 
 /// The private container registry.

@@ -3,44 +3,44 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use bramble_cluster::render::ssh::{HostKeys, SshPaths, ssh_config};
+use bramble_cluster::render::ssh::{SshPaths, ssh_config};
 use bramble_cluster::render::stacks::Images;
-use bramble_cluster::render::{self, Files};
-use bramble_cluster::spec::Cluster;
+use bramble_cluster::render::{self, Files, Keys};
+use bramble_cluster::spec::{Cluster, Node};
 use ssh_key::PublicKey;
 
 const FIXTURES: [&str; 3] = ["eight-pi", "two-pi", "three-managers"];
 
-fn fixture(name: &str) -> Cluster {
-    let path = format!(
+fn fixture_path(name: &str) -> String {
+    format!(
         "{}/../../fixtures/clusters/{name}.toml",
         env!("CARGO_MANIFEST_DIR")
-    );
-    Cluster::parse(name, &std::fs::read_to_string(path).unwrap())
-        .unwrap()
-        .0
+    )
 }
 
-/// A host key per node, made from its address.
-fn host_keys(cluster: &Cluster) -> HostKeys {
-    let key = |ip: std::net::Ipv4Addr| {
+fn fixture(name: &str) -> Cluster {
+    let text = std::fs::read_to_string(fixture_path(name)).unwrap();
+    Cluster::parse(name, &text).unwrap().0
+}
+
+/// Keys that follow from nothing but names and addresses.
+fn keys(cluster: &Cluster) -> Keys {
+    let key = |seed: [u8; 4], comment: &str| {
         let mut bytes = [0; 32];
-        bytes[..4].copy_from_slice(&ip.octets());
-        PublicKey::new(
-            ssh_key::public::Ed25519PublicKey(bytes).into(),
-            "root@somewhere",
-        )
+        bytes[..4].copy_from_slice(&seed);
+        PublicKey::new(ssh_key::public::Ed25519PublicKey(bytes).into(), comment)
     };
-    cluster
-        .nodes
-        .iter()
-        .map(|node| (node.name.clone(), key(node.ip)))
-        .collect()
+    let host = |node: &Node| (node.name.clone(), key(node.ip.octets(), "root@somewhere"));
+    Keys {
+        operator: key(*b"oper", &format!("operator@{}", cluster.name)),
+        cluster: key(*b"clus", &format!("cluster@{}", cluster.name)),
+        hosts: cluster.nodes.iter().map(host).collect(),
+    }
 }
 
 fn files(name: &str) -> Files {
     let cluster = fixture(name);
-    render::files(&cluster, &images(&cluster), Some(&host_keys(&cluster)))
+    render::files(&cluster, &images(&cluster), Some(&keys(&cluster)))
 }
 
 /// One image by digest; the others by tag.
@@ -55,11 +55,50 @@ fn images(cluster: &Cluster) -> Images {
 #[test]
 fn every_file_of_every_fixture() {
     for name in FIXTURES {
+        let first = fixture(name).first_manager().name.clone();
         for (path, contents) in files(name) {
+            // Cards differ in little but names.
+            if path.starts_with("boot") && !path.starts_with(format!("boot/{first}")) {
+                continue;
+            }
             let snapshot = format!("{name}/{}", path.display()).replace('/', "__");
             insta::assert_snapshot!(snapshot, contents);
         }
     }
+}
+
+#[test]
+fn every_node_has_a_card_of_its_own() {
+    let cluster = fixture("eight-pi");
+    let files = files("eight-pi");
+    let mut instances = std::collections::BTreeSet::new();
+    for node in &cluster.nodes {
+        let card = format!("boot/{}/trixie", node.name);
+        instances.insert(&files[&PathBuf::from(format!("{card}/meta-data"))]);
+        assert!(
+            files[&PathBuf::from(format!("{card}/user-data"))]
+                .contains(&format!("hostname: {}\n", node.name))
+        );
+    }
+    assert_eq!(instances.len(), cluster.nodes.len());
+}
+
+#[test]
+fn firmware_and_kernel_are_told_what_the_file_says() {
+    let text = std::fs::read_to_string(fixture_path("two-pi")).unwrap();
+    let boot = r#"
+        boot.poe_fan = [65, 70, 75, 80]
+        boot.overclock = { arm_freq = 1850, over_voltage = 3 }
+        boot.config = ["dtoverlay=disable-wifi", "[pi4]", "gpu_mem=16"]
+        boot.cmdline = ["panic=10"]
+        access.password_hash = "$6$salt$00000000000000000000000000000000000000000000000000000000000000000000000000000000000000"
+        "#;
+    let (cluster, _) = Cluster::parse("cluster.toml", &format!("{boot}{text}")).unwrap();
+    for (name, contents) in render::boot::bookworm(&cluster) {
+        insta::assert_snapshot!(format!("tuned__{}", name.display()), contents);
+    }
+    let card = render::boot::trixie(&cluster, cluster.first_manager(), &keys(&cluster));
+    insta::assert_snapshot!("tuned__user-data", card[&PathBuf::from("user-data")]);
 }
 
 #[test]
@@ -83,7 +122,11 @@ fn ssh_config_of_every_fixture() {
 fn files_end_with_a_newline_and_have_no_blanks_at_line_ends() {
     for name in FIXTURES {
         for (path, contents) in files(name) {
-            assert!(contents.ends_with('\n'), "{name}: {}", path.display());
+            assert!(
+                contents.ends_with('\n') || path.ends_with("ssh"),
+                "{name}: {}",
+                path.display()
+            );
             for line in contents.lines() {
                 assert_eq!(line, line.trim_end(), "{name}: {}", path.display());
             }

@@ -133,6 +133,17 @@ const MISTAKES: &[Mistake] = &[
     ("port_twice", &[("[nas]", "[search]\nport = 5000\n[nas]")], 6),
     ("insecure_registry_with_scheme", &[("[nas]", "[docker]\ninsecure_registries = [\"http://x:5000\"]\n[nas]")], 6),
     ("package_malformed", &[("[network]", "packages = [\"vim; reboot\"]\n[network]")], 3),
+    ("poe_fan_falling", &[("[nas]", "[boot]\npoe_fan = [65, 60, 75, 80]\n[nas]")], 6),
+    ("poe_fan_three_speeds", &[("[nas]", "[boot]\npoe_fan = [65, 70, 75]\n[nas]")], 6),
+    ("poe_fan_in_millidegrees", &[("[nas]", "[boot]\npoe_fan = [65000, 70000, 75000, 80000]\n[nas]")], 6),
+    ("overclock_absurd", &[("[nas]", "[boot]\noverclock = { arm_freq = 3000 }\n[nas]")], 6),
+    ("overclock_without_frequency", &[("[nas]", "[boot]\noverclock = { over_voltage = 2 }\n[nas]")], 6),
+    ("overclock_voids_warranty", &[("[nas]", "[boot]\noverclock = { arm_freq = 2000, over_voltage = 8 }\n[nas]")], 6),
+    ("config_line_too_long", &[("[nas]", "[boot]\nconfig = [\"dtoverlay=aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa\"]\n[nas]")], 6),
+    ("config_line_is_two", &[("[nas]", "[boot]\nconfig = [\"a=1\\nb=2\"]\n[nas]")], 6),
+    ("cmdline_word_is_two", &[("[nas]", "[boot]\ncmdline = [\"quiet splash\"]\n[nas]")], 6),
+    ("password_hash_is_a_password", &[("[nas]", "[access]\npassword_hash = \"hunter2\"\n[nas]")], 6),
+    ("password_hash_of_unknown_kind", &[("[nas]", "[access]\npassword_hash = \"$1$abc$def\"\n[nas]")], 6),
     ("password", &[("[nas]", "[access]\npassword = \"hunter2\"\n[nas]")], 6),
     ("private_key", &[("[nas]", "[access]\nauthorized_keys = [\"\"\"-----BEGIN OPENSSH PRIVATE KEY-----\nb3BlbnNzaC1rZXktdjEAAAAA\n-----END OPENSSH PRIVATE KEY-----\"\"\"]\n[nas]")], 6),
     ("private_key_in_comment", &[("[nas]", "# -----BEGIN RSA PRIVATE KEY-----\n# MIIEpAIBAAKCAQEA\n[nas]")], 5),
@@ -165,7 +176,9 @@ fn each_mistake_is_one_error_at_its_line() {
 fn doubts_are_warnings() {
     let two_managers = two_pi(&[("name = \"hand\"", "name = \"hand\"\nrole = \"manager\"")]);
     let soft = two_pi(&[("server", "options = \"rw,soft\"\nserver")]);
+    let overclock = two_pi(&[("[nas]", "[boot]\noverclock = { arm_freq = 1850 }\n[nas]")]);
     for (name, text) in [
+        ("overclock", overclock),
         ("even_managers_and_no_worker", two_managers),
         ("soft_mount", soft),
     ] {

@@ -53,6 +53,7 @@ pub(super) fn cluster(recovered: Recovered, problems: &mut Problems) -> Option<C
     let nas = file.nas.and_then(|nas| check.nas(nas, network.as_ref()));
     let access = check.access(file.access);
     let docker = check.docker(file.docker);
+    let boot = check.boot(file.boot);
     let packages = check.packages(file.packages);
     let mut nodes = check.nodes(file.nodes, network.as_ref(), nas.as_ref());
     let ports = (file.registry.port.clone(), file.search.port);
@@ -65,6 +66,7 @@ pub(super) fn cluster(recovered: Recovered, problems: &mut Problems) -> Option<C
         access,
         nas,
         docker,
+        boot,
         registry: registry?,
         search,
         packages,
@@ -337,6 +339,15 @@ impl Check<'_> {
                 "use at most 32 lower-case letters, digits and hyphens, starting with a letter, and not `root`",
             );
         }
+        if let Some(hash) = access
+            .password_hash
+            .as_ref()
+            .filter(|hash| !names::is_password_hash(hash.get_ref()))
+        {
+            self.problems
+                .error(hash.span(), "this is no password hash")
+                .help_is("make one with `openssl passwd -6`; a password itself has no place in this file");
+        }
         for key in &access.authorized_keys {
             if let Err(error) = ssh_key::PublicKey::from_openssh(key.get_ref()) {
                 self.problems
@@ -348,6 +359,7 @@ impl Check<'_> {
             }
         }
         Access {
+            password_hash: access.password_hash.map(Spanned::into_inner),
             user: access
                 .user
                 .map_or_else(|| "pi".to_owned(), Spanned::into_inner),

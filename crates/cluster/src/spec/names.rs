@@ -60,3 +60,13 @@ pub(super) fn is_registry(text: &str) -> bool {
     let host_is_good = is_host_name(host) || host.parse::<std::net::Ipv4Addr>().is_ok();
     host_is_good && port.parse::<u16>().is_ok_and(|port| port > 0)
 }
+
+/// Whether `text` is a password hash as `crypt` makes them: `$6$salt$hash`.
+pub(super) fn is_password_hash(text: &str) -> bool {
+    let allowed =
+        |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'/' | b'$' | b'=' | b',');
+    let known = ["$5$", "$6$", "$y$"]
+        .iter()
+        .any(|scheme| text.starts_with(scheme));
+    known && text.len() >= 40 && text.bytes().all(allowed)
+}

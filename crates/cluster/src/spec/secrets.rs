@@ -15,7 +15,8 @@ pub(super) struct Secret {
 }
 
 /// Endings of keys whose value is a secret.
-const SECRET_KEYS: [&str; 7] = [
+const SECRET_KEYS: [&str; 8] = [
+    "password_hash",
     "password",
     "passwd",
     "passphrase",
@@ -90,11 +91,14 @@ fn secret_fields(text: &str) -> Vec<Secret> {
             .next()
             .unwrap_or_default();
         let key = key.to_ascii_lowercase().replace('-', "_");
-        if !SECRET_KEYS.iter().any(|secret| key.ends_with(secret)) {
-            continue;
-        }
         let after = &text[equals + 1..];
         let value = after.trim_start_matches([' ', '\t']);
+        // Hashes have their scheme between dollar signs.
+        let is_hash =
+            key.ends_with("hash") && value.trim_start_matches(['"', '\'']).starts_with('$');
+        if is_hash || !SECRET_KEYS.iter().any(|secret| key.ends_with(secret)) {
+            continue;
+        }
         let start = equals + 1 + (after.len() - value.len());
         if let Some(length) = string_length(value) {
             found.push(Secret {

@@ -35,6 +35,8 @@ pub struct File {
     pub nas: Placed<Nas>,
     /// How nodes get and configure Docker.
     pub docker: Docker,
+    /// What the firmware and the kernel are told.
+    pub boot: Boot,
     /// The private container registry.
     pub registry: Registry,
     /// The seed search.
@@ -69,6 +71,9 @@ pub struct Access {
     /// The account on every node. By default `pi`.
     #[schemars(with = "Option<String>")]
     pub user: Placed<String>,
+    /// Its password, hashed by `openssl passwd -6`. By default none is accepted, only keys are.
+    #[schemars(with = "Option<String>")]
+    pub password_hash: Placed<String>,
     /// Public keys accepted in addition to the operator's own: `ssh-ed25519 AAAA... name`.
     #[schemars(with = "Vec<String>")]
     pub authorized_keys: Vec<Spanned<String>>,
@@ -102,6 +107,36 @@ pub struct Docker {
     /// Registries to speak plain HTTP with, in addition to the cluster's own: `host:port`.
     #[schemars(with = "Vec<String>")]
     pub insecure_registries: Vec<Spanned<String>>,
+}
+
+/// What the firmware and the kernel are told.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Boot {
+    /// Degrees Celsius at which the fan of a PoE HAT goes to its four speeds, slowest first.
+    #[schemars(with = "Option<[i64; 4]>")]
+    pub poe_fan: Placed<Vec<Spanned<i64>>>,
+    /// Faster than the maker meant it. By default nothing is.
+    #[schemars(with = "Option<Overclock>")]
+    pub overclock: Placed<Overclock>,
+    /// More lines for config.txt.
+    #[schemars(with = "Vec<String>")]
+    pub config: Vec<Spanned<String>>,
+    /// More words for the kernel command line.
+    #[schemars(with = "Vec<String>")]
+    pub cmdline: Vec<Spanned<String>>,
+}
+
+/// Faster than the maker meant it.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Overclock {
+    /// Highest frequency of the processor cores, in MHz. A Pi 4 has 1500 or 1800.
+    #[schemars(required, with = "i64")]
+    pub arm_freq: Placed<i64>,
+    /// Steps of 25 mV above the usual voltage. By default 0.
+    #[schemars(with = "Option<i64>")]
+    pub over_voltage: Placed<i64>,
 }
 
 /// The private container registry.

@@ -1,0 +1,318 @@
+//! The same cluster for those who provision with Ansible.
+//!
+//! The playbook stands beside the other rendered files and reads them, so that it says nothing twice. Blocks in
+//! `/etc/hosts` and `/etc/fstab` carry bramble's own marks: whoever changes tools finds nothing to change.
+
+use serde_json::{Map, Value, json};
+
+use super::{Keys, docker, storage, yaml_after};
+use crate::spec::{Cluster, Nas, Node, Role, SHARED_LINK};
+
+/// Hosts by their role in the swarm.
+pub fn inventory(cluster: &Cluster) -> String {
+    let hosts = |role: Role| -> Map<String, Value> {
+        let nodes = cluster.nodes.iter().filter(|node| node.role == role);
+        nodes.map(|node| (node.name.clone(), host(node))).collect()
+    };
+    let inventory = json!({
+        "all": {
+            "vars": {
+                "ansible_user": cluster.access.user,
+                "ansible_python_interpreter": "/usr/bin/python3",
+            },
+            "children": {
+                "managers": { "hosts": hosts(Role::Manager) },
+                "workers": { "hosts": hosts(Role::Worker) },
+            },
+        },
+    });
+    yaml_after(
+        &format!(
+            "---\n# The nodes of the cluster {}, for Ansible.\n",
+            cluster.name
+        ),
+        &inventory,
+    )
+}
+
+fn host(node: &Node) -> Value {
+    let mut host = json!({ "ansible_host": node.ip });
+    if !node.labels.is_empty() {
+        host["swarm_labels"] = json!(node.labels);
+    }
+    host
+}
+
+/// All that a node needs, and the swarm.
+pub fn playbook(cluster: &Cluster, keys: &Keys) -> String {
+    let about = format!(
+        "\
+---
+# Provisions the cluster {}, as `bramble provision` does. Needs the collections ansible.posix and community.docker.
+#
+#   export ANSIBLE_SSH_ARGS=\"-F STATE/ssh_config\"
+#   ansible-playbook -i inventory.yml playbook.yml -e bramble_state=STATE
+#
+# STATE is the directory that `bramble keys` made.
+",
+        cluster.name
+    );
+    yaml_after(
+        &about,
+        &json!([
+            nodes(cluster, keys),
+            swarm_start(cluster),
+            swarm_join(cluster),
+            swarm_roles(cluster)
+        ]),
+    )
+}
+
+/// Everything that a node needs for itself.
+fn nodes(cluster: &Cluster, keys: &Keys) -> Value {
+    let mut tasks = identity(cluster, keys);
+    if let Some(nas) = &cluster.nas {
+        tasks.extend(shared_storage(nas));
+    }
+    tasks.push(registry_data(cluster));
+    tasks.extend(engine(cluster));
+    json!({
+        "name": "Provision every node",
+        "hosts": "all",
+        "become": true,
+        "tasks": tasks,
+        "handlers": [
+            {
+                "name": "Read unit files",
+                "ansible.builtin.systemd_service": { "daemon_reload": true },
+            },
+            {
+                "name": "Restart docker",
+                "ansible.builtin.systemd_service": { "name": "docker.service", "state": "restarted" },
+            },
+        ],
+    })
+}
+
+fn identity(cluster: &Cluster, keys: &Keys) -> Vec<Value> {
+    let user = &cluster.access.user;
+    let home = format!("/home/{user}");
+    vec![
+        json!({
+            "name": "Set the hostname",
+            "ansible.builtin.hostname": { "name": "{{ inventory_hostname }}", "use": "systemd" },
+        }),
+        json!({
+            "name": "Install packages",
+            "ansible.builtin.apt": {
+                "name": docker::packages(cluster).into_iter().chain(["python3-docker".to_owned()]).collect::<Vec<_>>(),
+                "install_recommends": false,
+                "update_cache": true,
+                "cache_valid_time": 3600,
+                "lock_timeout": 300,
+            },
+        }),
+        json!({
+            "name": "Let the operator and the nodes in",
+            "ansible.posix.authorized_key": { "user": user, "key": "{{ item }}" },
+            "loop": keys.authorized(cluster),
+            "loop_control": { "label": "{{ item.split()[-1] }}" },
+        }),
+        json!({
+            "name": "Copy the private key of the nodes",
+            "ansible.builtin.copy": {
+                "src": "{{ bramble_state }}/cluster_ed25519",
+                "dest": format!("{home}/.ssh/id_ed25519"),
+                "owner": user,
+                "group": user,
+                "mode": "0600",
+            },
+            "diff": false,
+            "no_log": true,
+        }),
+        json!({
+            "name": "Copy the public key of the nodes",
+            "ansible.builtin.copy": {
+                "src": "{{ bramble_state }}/cluster_ed25519.pub",
+                "dest": format!("{home}/.ssh/id_ed25519.pub"),
+                "owner": user,
+                "group": user,
+                "mode": "0644",
+            },
+        }),
+        block("Resolve the names of the nodes", "/etc/hosts", "hosts"),
+    ]
+}
+
+/// Lines of a rendered file in somebody else's, between bramble's marks.
+fn block(name: &str, path: &str, file: &str) -> Value {
+    json!({
+        "name": name,
+        "ansible.builtin.blockinfile": {
+            "path": path,
+            "marker": format!("# {{mark}} bramble {file}"),
+            "block": format!("{{{{ lookup('ansible.builtin.file', playbook_dir ~ '/../{file}') }}}}"),
+        },
+    })
+}
+
+/// Runs the handlers that were notified so far.
+fn flush(name: &str) -> Value {
+    json!({ "name": name, "ansible.builtin.meta": "flush_handlers" })
+}
+
+fn shared_storage(nas: &Nas) -> Vec<Value> {
+    let shared = Nas::mount_point(&nas.shared);
+    let mounts = storage::mounts(nas);
+    let items: Vec<Value> = mounts
+        .iter()
+        .map(|mount| json!({ "source": mount.source, "target": mount.target }))
+        .collect();
+    vec![
+        block("Mount the exports at boot", "/etc/fstab", "fstab"),
+        json!({
+            "name": "Make the directory of settings for Docker's unit",
+            "ansible.builtin.file": { "path": "/etc/systemd/system/docker.service.d", "state": "directory", "mode": "0755" },
+        }),
+        json!({
+            "name": "Let Docker wait for the shared export",
+            "ansible.builtin.copy": {
+                "dest": "/etc/systemd/system/docker.service.d/bramble-shared.conf",
+                "content": format!("[Unit]\nRequiresMountsFor={shared}\n"),
+                "mode": "0644",
+            },
+            "notify": "Read unit files",
+        }),
+        flush("Have systemd read what was changed"),
+        json!({
+            "name": "Mount the exports",
+            "ansible.posix.mount": {
+                "src": "{{ item.source }}",
+                "path": "{{ item.target }}",
+                "fstype": "nfs4",
+                "opts": nas.options,
+                "state": "mounted",
+            },
+            "loop": items,
+            "loop_control": { "label": "{{ item.target }}" },
+        }),
+        json!({
+            "name": format!("Lead {SHARED_LINK} to the shared export"),
+            "ansible.builtin.file": { "src": shared, "dest": SHARED_LINK, "state": "link", "follow": false },
+        }),
+    ]
+}
+
+fn registry_data(cluster: &Cluster) -> Value {
+    let mut directory =
+        json!({ "path": cluster.registry.data, "state": "directory", "mode": "0755" });
+    // On a NAS it belongs to whom the server says.
+    if cluster.nas.is_none() {
+        directory["owner"] = json!(cluster.access.user);
+    }
+    json!({
+        "name": "Make the directory of the registry",
+        "ansible.builtin.file": directory,
+        "when": format!("inventory_hostname == '{}'", cluster.registry.node),
+    })
+}
+
+fn engine(cluster: &Cluster) -> Vec<Value> {
+    vec![
+        json!({
+            "name": "Configure Docker",
+            "ansible.builtin.copy": {
+                "src": "{{ playbook_dir }}/../daemon.json",
+                "dest": "/etc/docker/daemon.json",
+                "mode": "0644",
+            },
+            "notify": "Restart docker",
+        }),
+        json!({
+            "name": "Start Docker now and at boot",
+            "ansible.builtin.systemd_service": { "name": "{{ item }}", "enabled": true, "state": "started" },
+            "loop": ["containerd.service", "docker.service"],
+        }),
+        json!({
+            "name": "Let the account use Docker",
+            "ansible.builtin.user": { "name": cluster.access.user, "groups": ["docker"], "append": true },
+        }),
+        json!({
+            "name": "See which network manager is in use",
+            "ansible.builtin.stat": { "path": "/run/NetworkManager" },
+            "register": "bramble_network_manager",
+        }),
+        json!({
+            "name": "Wait for the network at boot",
+            "ansible.builtin.systemd_service": {
+                "name": "{{ 'NetworkManager' if bramble_network_manager.stat.exists else 'systemd-networkd' }}-wait-online.service",
+                "enabled": true,
+            },
+        }),
+        flush("Have Docker take its configuration over"),
+    ]
+}
+
+fn swarm_start(cluster: &Cluster) -> Value {
+    json!({
+        "name": "Start the swarm",
+        "hosts": cluster.first_manager().name,
+        "become": true,
+        "tasks": [
+            {
+                "name": "Be the first manager",
+                "community.docker.docker_swarm": { "state": "present", "advertise_addr": "{{ ansible_host }}" },
+                "register": "bramble_swarm",
+                // It has the tokens to join with.
+                "no_log": true,
+            },
+        ],
+    })
+}
+
+fn swarm_join(cluster: &Cluster) -> Value {
+    let first = cluster.first_manager();
+    let tokens = format!(
+        "{{{{ hostvars['{}'].bramble_swarm.swarm_facts.JoinTokens | default({{}}) }}}}",
+        first.name
+    );
+    let token = "{{ bramble_tokens['Manager' if inventory_hostname in groups['managers'] else 'Worker'] | default('') }}";
+    json!({
+        "name": "Join the swarm",
+        "hosts": format!("all:!{}", first.name),
+        "become": true,
+        "vars": { "bramble_tokens": tokens },
+        "tasks": [
+            {
+                "name": "Join the first manager",
+                "community.docker.docker_swarm": {
+                    "state": "join",
+                    "advertise_addr": "{{ ansible_host }}",
+                    "join_token": token,
+                    "remote_addrs": [format!("{}:2377", first.ip)],
+                },
+                "no_log": true,
+            },
+        ],
+    })
+}
+
+fn swarm_roles(cluster: &Cluster) -> Value {
+    json!({
+        "name": "Set roles and labels",
+        "hosts": cluster.first_manager().name,
+        "become": true,
+        "tasks": [
+            {
+                "name": "Set role and labels of each node",
+                "community.docker.docker_node": {
+                    "hostname": "{{ item }}",
+                    "role": "{{ 'manager' if item in groups['managers'] else 'worker' }}",
+                    "labels": "{{ hostvars[item].swarm_labels | default({}) }}",
+                    "labels_state": "replace",
+                },
+                "loop": "{{ groups['all'] }}",
+            },
+        ],
+    })
+}
