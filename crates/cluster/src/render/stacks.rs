@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use serde_json::{Value, json};
 
 use super::yaml;
-use crate::spec::{Cluster, Role};
+use crate::spec::Cluster;
 
 /// References of images by their short names, where they are known better than by tag: `redis` ->
 /// `cluster.gov:5000/redis@sha256:...`.
@@ -34,18 +34,19 @@ pub fn tagged(cluster: &Cluster, name: &str) -> String {
 /// All stacks by name.
 pub fn all(cluster: &Cluster, images: &Images) -> BTreeMap<&'static str, String> {
     BTreeMap::from([
-        ("registry", registry(cluster, images)),
+        ("registry", registry(cluster)),
         ("seeds", seeds(cluster, images)),
     ])
 }
 
-/// The private registry, on its node.
-pub fn registry(cluster: &Cluster, images: &Images) -> String {
+/// The private registry, on its node. Its own image is loaded there, as there is nothing yet to pull it from, and what
+/// was loaded is known by its tag alone.
+pub fn registry(cluster: &Cluster) -> String {
     let stack = json!({
         "version": VERSION,
         "services": {
             "registry": {
-                "image": reference(cluster, images, "registry"),
+                "image": tagged(cluster, "registry"),
                 // Owns the data, on the NAS and off it.
                 "user": "1000:1000",
                 "read_only": true,
@@ -66,30 +67,31 @@ pub fn registry(cluster: &Cluster, images: &Images) -> String {
 
 /// The seed search: `web` lends out ranges, miners compute them, `worker` alone writes the ledger.
 pub fn seeds(cluster: &Cluster, images: &Images) -> String {
-    let search = |command: &str| search(&reference(cluster, images, "bramble-search"), command);
+    let image = reference(cluster, images, "bramble-search");
     let first_manager = on_node(&cluster.first_manager().name);
-    let miners = cluster
-        .nodes
-        .iter()
-        .filter(|node| node.role == Role::Worker)
-        .count();
-    let mut miner = deploy(miners, &["node.role!=manager".to_owned()], "512M");
-    miner["placement"]["max_replicas_per_node"] = json!(1);
+    let redis = json!({ "BRAMBLE_REDIS": "redis://messages:6379" });
 
-    let mut web = search("web");
+    let mut web = search(&image, "web", redis.clone());
     web["ports"] = json!([published(3000, cluster.search.port)]);
-    web["healthcheck"] = healthcheck(&["/bramble-search", "healthcheck", "web"]);
+    web["healthcheck"] = healthcheck(&["/bramble-search", "healthcheck"]);
     web["deploy"] = deploy(1, &["node.role==manager".to_owned()], "256M");
 
-    let mut worker = search("worker");
+    let mut worker = search(&image, "worker", redis);
     worker["environment"]["BRAMBLE_LEDGER"] = json!("/var/lib/bramble/ledger.sqlite");
-    worker["volumes"] = json!([volume("ledger", "/var/lib/bramble")]);
-    worker["healthcheck"] = healthcheck(&["/bramble-search", "healthcheck", "worker"]);
+    worker["volumes"] =
+        json!([volume("ledger", "/var/lib/bramble"), { "type": "tmpfs", "target": "/tmp" }]);
     worker["deploy"] = deploy(1, std::slice::from_ref(&first_manager), "256M");
 
-    let mut mine = search("miner");
-    mine["healthcheck"] = healthcheck(&["/bramble-search", "healthcheck", "miner"]);
-    mine["deploy"] = miner;
+    let server =
+        json!({ "BRAMBLE_SERVER": "http://web:3000", "BRAMBLE_NODE": "{{.Node.Hostname}}" });
+    let mut miner = search(&image, "miner", server);
+    miner["deploy"] = deploy(
+        cluster.workers().count(),
+        &["node.role!=manager".to_owned()],
+        "512M",
+    );
+    // Each takes all processors of its node.
+    miner["deploy"]["placement"]["max_replicas_per_node"] = json!(1);
 
     // A volume is a directory on one node, so the service stays there.
     let mut messages = deploy(1, &[first_manager], "256M");
@@ -114,7 +116,7 @@ pub fn seeds(cluster: &Cluster, images: &Images) -> String {
             },
             "web": web,
             "worker": worker,
-            "miner": mine,
+            "miner": miner,
         },
         "networks": { "seeds": { "driver": "overlay" } },
         "volumes": { "ledger": {}, "messages": {} },
@@ -126,7 +128,7 @@ pub fn seeds(cluster: &Cluster, images: &Images) -> String {
 }
 
 /// What all services of the search have in common.
-fn search(image: &str, command: &str) -> Value {
+fn search(image: &str, command: &str, environment: Value) -> Value {
     json!({
         "image": image,
         "command": [command],
@@ -134,11 +136,7 @@ fn search(image: &str, command: &str) -> Value {
         "read_only": true,
         "cap_drop": ["ALL"],
         "networks": ["seeds"],
-        "environment": {
-            "BRAMBLE_REDIS": "redis://messages:6379",
-            "BRAMBLE_SERVER": "http://web:3000",
-            "BRAMBLE_NODE": "{{.Node.Hostname}}",
-        },
+        "environment": environment,
     })
 }
 
