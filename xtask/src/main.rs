@@ -7,6 +7,8 @@ mod cross;
 mod doctor;
 mod oci;
 mod project;
+mod vm;
+mod vm_test;
 mod world;
 
 use std::process::ExitCode;
@@ -21,6 +23,8 @@ enum Verb {
     Cross(cross::Args),
     Oci(oci::Args),
     Ci(ci::Args),
+    VmTest(vm_test::Args),
+    Vm(vm::Args),
     /// Write the Axiom Verge world file from the facts it rests on
     World {
         /// Only see whether it is what would be written
@@ -52,6 +56,8 @@ fn run(verb: Verb) -> anyhow::Result<()> {
         Verb::Cross(args) => cross::run(&args),
         Verb::Oci(args) => oci::run(&args),
         Verb::Ci(args) => ci::run(&args),
+        Verb::VmTest(args) => vm_test::run(&args),
+        Verb::Vm(args) => vm::run(&args),
         Verb::World { check } => world::run(check),
         Verb::Completions { shell } => {
             let mut out = std::io::stdout();
