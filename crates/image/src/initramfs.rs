@@ -32,6 +32,11 @@ pub struct Boot {
     pub initramfs: Vec<u8>,
 }
 
+/// The script that is in every initramfs: an input of whatever one is part of.
+pub fn script() -> &'static str {
+    INIT
+}
+
 /// Takes the kernel out of the archive of a root file system and makes an initramfs of `modules`, by name,
 /// and of all that they depend on.
 ///

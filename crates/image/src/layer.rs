@@ -66,6 +66,13 @@ impl Layer {
         self
     }
 
+    /// This layer with `above` laid over it.
+    pub fn with(mut self, above: &Layer) -> Self {
+        self.entries.extend(above.entries.clone());
+        self.removed.extend(above.removed.iter().cloned());
+        self
+    }
+
     fn entry(mut self, path: &str, mode: u32, owner: u32, node: Node) -> Self {
         self.entries
             .insert(path.into(), Entry { node, mode, owner });

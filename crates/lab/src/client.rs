@@ -269,6 +269,17 @@ impl Attached {
         }
     }
 
+    /// Where the lab's files are: scratch, if it has any, and logs.
+    ///
+    /// # Errors
+    /// When the supervisor does not answer.
+    pub fn place(&self) -> Result<(Option<PathBuf>, PathBuf)> {
+        match self.request(&Request::Place)?.0 {
+            Reply::Place { scratch, logs } => Ok((scratch, logs)),
+            other => bail!("the lab's supervisor answered {other:?}"),
+        }
+    }
+
     /// Stops a booted machine for good and writes the state of its devices to `state`.
     ///
     /// # Errors

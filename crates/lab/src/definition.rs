@@ -10,6 +10,8 @@ use serde::{Deserialize, Serialize};
 pub struct Definition {
     /// Where consoles and events are logged; it stays when the lab is gone.
     pub logs: PathBuf,
+    /// What the machines' disks and identities are in, and nothing else; it goes with the lab.
+    pub scratch: Option<PathBuf>,
     /// The machines, started all at once.
     pub machines: Vec<Machine>,
     /// The host's way onto the network; without it there is none.
@@ -124,6 +126,8 @@ pub enum Request {
     },
     /// Asks what the lab uses.
     Usage,
+    /// Asks where the lab's files are.
+    Place,
     /// Lets the lab live on when whoever started it ends.
     Detach,
     /// Ends the lab.
@@ -143,6 +147,13 @@ pub enum Reply {
     },
     /// What [`Request::Usage`] asked for.
     Usage(Usage),
+    /// What [`Request::Place`] asked for.
+    Place {
+        /// As in [`Definition::scratch`].
+        scratch: Option<PathBuf>,
+        /// As in [`Definition::logs`].
+        logs: PathBuf,
+    },
 }
 
 /// What a lab uses of the host.

@@ -25,10 +25,9 @@ pub struct Identity {
     pub user: String,
     /// Public keys, one a line, that may log in as `user`.
     pub authorized_keys: String,
-    /// The SSH host key, an ed25519 private key in OpenSSH's format.
-    pub host_key: String,
-    /// The public half of `host_key`.
-    pub host_key_public: String,
+    /// The SSH host key, private and public: an ed25519 pair in OpenSSH's formats. A machine without one does
+    /// not answer SSH.
+    pub host_key: Option<(String, String)>,
     /// Further files, such as a static address.
     pub files: Layer,
     /// A script that root runs once the files are there.
@@ -71,16 +70,6 @@ impl Identity {
             .clone()
             .file("etc/hostname", 0o644, format!("{}\n", self.hostname))
             .file("etc/machine-id", 0o444, format!("{machine_id}\n"))
-            .file(
-                "etc/ssh/ssh_host_ed25519_key",
-                0o600,
-                self.host_key.as_str(),
-            )
-            .file(
-                "etc/ssh/ssh_host_ed25519_key.pub",
-                0o644,
-                self.host_key_public.as_str(),
-            )
             .directory_of(FIRST_USER_ID, &home, 0o755)
             .directory_of(FIRST_USER_ID, &format!("{home}/.ssh"), 0o700)
             .file_of(
@@ -92,6 +81,11 @@ impl Identity {
             .file(&own("epoch"), 0o644, epoch.to_string())
             .file(&own("random"), 0o600, seed)
             .file(&own("user"), 0o644, self.user.as_str());
+        if let Some((private, public)) = &self.host_key {
+            layer = layer
+                .file("etc/ssh/ssh_host_ed25519_key", 0o600, private.as_str())
+                .file("etc/ssh/ssh_host_ed25519_key.pub", 0o644, public.as_str());
+        }
         if let Some(script) = &self.configure {
             layer = layer.file(&own("configure"), 0o755, script.as_str());
         }
@@ -111,8 +105,7 @@ mod tests {
             hostname: "bramble".to_owned(),
             user: "pi".to_owned(),
             authorized_keys: "ssh-ed25519 AAAA operator\n".to_owned(),
-            host_key: "PRIVATE".to_owned(),
-            host_key_public: "PUBLIC".to_owned(),
+            host_key: Some(("PRIVATE".to_owned(), "PUBLIC".to_owned())),
             files: Layer::new(),
             configure: Some("#!/bin/sh\n".to_owned()),
         };

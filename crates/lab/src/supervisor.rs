@@ -268,6 +268,10 @@ impl Supervisor {
         let running = |machine: &str| self.machines.get(machine).cloned();
         let answer = match request {
             Request::Usage => Reply::Usage(self.usage()).into(),
+            Request::Place => {
+                let Definition { scratch, logs, .. } = self.definition.clone();
+                Reply::Place { scratch, logs }.into()
+            }
             Request::Console { machine } => match running(&machine) {
                 Some(running) => Answer::Console(running.console),
                 None => no_such(&machine),
@@ -310,7 +314,7 @@ impl Supervisor {
         }
     }
 
-    /// Kills every QEMU: a lab's machines have nothing to lose.
+    /// Kills every QEMU, since a lab's machines have nothing to lose, and removes what was theirs.
     fn clear_away(&mut self) {
         for (_, child) in &mut self.children {
             // One that has ended by itself cannot be killed.
@@ -318,6 +322,10 @@ impl Supervisor {
         }
         for (_, child) in &mut self.children {
             let _ = child.wait();
+        }
+        if let Some(scratch) = &self.definition.scratch {
+            // What is left of it is swept by whoever makes it anew.
+            let _ = fs::remove_dir_all(scratch);
         }
     }
 }

@@ -118,6 +118,7 @@ fn boot(machine: &Machine, disk: &Path, dir: &Path, supervisor: &[String]) -> Re
 
     let definition = Definition {
         logs: dir.join("logs"),
+        scratch: None,
         machines: vec![machine.clone()],
         gateway: None,
     };

@@ -1,0 +1,99 @@
+//! The household machine: the router and the NAS that a cluster finds in the house it stands in.
+//!
+//! Its files are those that `bramble render` gives a person for their own router and NAS.
+
+use bramble_cluster::render::{network, storage};
+use bramble_cluster::spec::Cluster;
+use bramble_image::layer::Layer;
+use bramble_image::rootfs::FIRST_USER_ID;
+use bramble_lab::identity::Identity;
+
+/// What the machine is called in the lab.
+pub const NAME: &str = "household";
+
+/// Its network card's address: locally administered, so no node's.
+pub const MAC: &str = "52:54:00:b0:00:02";
+
+/// The router's and the NAS's addresses, exports and reservations of `cluster`.
+pub fn identity(cluster: &Cluster) -> Identity {
+    let mut files = Layer::new()
+        .file(
+            "etc/systemd/network/10-lan.network",
+            0o644,
+            addresses(cluster),
+        )
+        .file("etc/dnsmasq.conf", 0o644, network::dnsmasq(cluster))
+        .file("etc/systemd/system/dnsmasq.service", 0o644, DNSMASQ);
+    if let Some(nas) = &cluster.nas {
+        files = files
+            .file(
+                "etc/exports",
+                0o644,
+                storage::exports(nas, cluster.network.subnet),
+            )
+            .file("etc/nfs.conf.d/lab.conf", 0o644, NFS);
+        for export in &nas.exports {
+            files = files.directory_of(FIRST_USER_ID, &format!("srv/nfs/{export}"), 0o755);
+        }
+    }
+    Identity {
+        hostname: NAME.to_owned(),
+        user: cluster.access.user.clone(),
+        authorized_keys: String::new(),
+        host_key: None,
+        files,
+        configure: Some(configure(cluster.nas.is_some())),
+    }
+}
+
+fn addresses(cluster: &Cluster) -> String {
+    let prefix = cluster.network.subnet.prefix_len();
+    let nas = cluster.nas.as_ref().map(|nas| nas.server);
+    let mut file =
+        "[Match]\nName=eth0\n\n[Network]\nLinkLocalAddressing=no\nIPv6AcceptRA=no\n".to_owned();
+    for address in nas.into_iter().chain([cluster.network.router]) {
+        file += &format!("Address={address}/{prefix}\n");
+    }
+    file
+}
+
+fn configure(has_nas: bool) -> String {
+    let mut script = "#!/bin/sh\nset -eu\nnetworkctl reload\nsystemctl daemon-reload\nsystemctl start dnsmasq.service\n".to_owned();
+    if has_nas {
+        script += "systemctl start nfs-server.service\n";
+    }
+    script
+}
+
+/// Only on the network: the machine's own resolver has port 53 of the loopback.
+const DNSMASQ: &str = "[Unit]
+Description=Addresses and names of the house
+
+[Service]
+ExecStart=/usr/sbin/dnsmasq --keep-in-foreground --interface=eth0 --except-interface=lo --bind-dynamic
+Restart=on-failure
+";
+
+/// After a start, a server waits for its former clients to come back before it serves anybody; a NAS that
+/// was never up has none.
+const NFS: &str = "[nfsd]
+grace-time=10
+lease-time=10
+";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn router_and_nas_follow_the_cluster_file() {
+        let text = include_str!("../../fixtures/clusters/eight-pi.toml");
+        let (cluster, _) = Cluster::parse("eight-pi.toml", text).expect("a cluster");
+        insta::assert_snapshot!("addresses", addresses(&cluster));
+
+        let moved = text.replace("\"192.168.1.2\"", "\"192.168.1.9\"");
+        let (moved, _) = Cluster::parse("moved.toml", &moved).expect("a cluster");
+        assert!(addresses(&moved).contains("Address=192.168.1.9/24"));
+        assert_ne!(identity(&moved), identity(&cluster));
+    }
+}

@@ -1,0 +1,140 @@
+//! The person at the keyboard: everything is done by the `bramble` program, as with real hardware.
+
+use std::fs::{self, File};
+use std::io::{BufRead, BufReader, Write};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use anyhow::{Context, Result, bail};
+
+/// The programs that a rehearsal runs, built beforehand.
+#[derive(Debug, Clone)]
+pub struct Programs {
+    /// `bramble` for this machine.
+    pub bramble: PathBuf,
+    /// `bramble-search` for this machine.
+    pub search: PathBuf,
+    /// `bramble-node` for the nodes.
+    pub node: PathBuf,
+    /// The directory of the container images' layouts.
+    pub images: PathBuf,
+}
+
+/// An operator of one cluster.
+#[derive(Debug, Clone)]
+pub struct Operator {
+    bramble: PathBuf,
+    /// Flags and environment that every call gets.
+    files: Files,
+    logs: PathBuf,
+}
+
+/// Where the files that an operator works with are, below one directory.
+#[derive(Debug, Clone)]
+pub struct Files(PathBuf);
+
+impl Files {
+    /// Those below `directory`.
+    pub fn below(directory: &Path) -> Files {
+        Files(directory.to_owned())
+    }
+
+    /// The cluster file.
+    pub fn cluster(&self) -> PathBuf {
+        self.0.join("cluster.toml")
+    }
+
+    /// Keys and known hosts.
+    pub fn state(&self) -> PathBuf {
+        self.0.join("state")
+    }
+
+    /// How the lab's machines are reached.
+    pub fn ssh_config(&self) -> PathBuf {
+        self.0.join("ssh_config")
+    }
+
+    /// The environment in which `bramble` works on this cluster.
+    pub fn environment(&self) -> [(&'static str, PathBuf); 3] {
+        [
+            ("BRAMBLE_CLUSTER", self.cluster()),
+            ("BRAMBLE_STATE", self.state()),
+            ("BRAMBLE_SSH_CONFIG", self.ssh_config()),
+        ]
+    }
+}
+
+impl Operator {
+    /// An operator who calls `bramble` with `files`, keeping what it says below `logs`.
+    pub fn new(bramble: &Path, files: &Files, logs: &Path) -> Operator {
+        Operator {
+            bramble: bramble.to_owned(),
+            files: files.clone(),
+            logs: logs.to_owned(),
+        }
+    }
+
+    /// Calls `bramble` and returns what it wrote to standard output.
+    ///
+    /// # Errors
+    /// When it fails: the command and the end of what it said are in the error.
+    pub fn bramble(&self, arguments: &[&str]) -> Result<String> {
+        self.follow(arguments, |_| {})
+    }
+
+    /// As [`Operator::bramble`], showing each line of standard output to `line` as it comes.
+    ///
+    /// # Errors
+    /// As [`Operator::bramble`].
+    pub fn follow(&self, arguments: &[&str], mut line: impl FnMut(&str)) -> Result<String> {
+        let words: Vec<&str> = arguments
+            .iter()
+            .take_while(|word| !word.starts_with('-'))
+            .take(3)
+            .copied()
+            .collect();
+        let log = self
+            .logs
+            .join(format!("bramble-{}.log", words.join("-").replace('/', "_")));
+        let mut file = File::options().create(true).append(true).open(&log)?;
+        let command = format!("bramble {}", arguments.join(" "));
+        writeln!(file, "$ {command}")?;
+        let mut child = Command::new(&self.bramble)
+            .args(arguments)
+            .envs(self.files.environment())
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(file.try_clone()?)
+            .spawn()
+            .with_context(|| format!("cannot run {}", self.bramble.display()))?;
+
+        let mut output = String::new();
+        let stdout = child.stdout.take().context("bramble has no output")?;
+        for text in BufReader::new(stdout).lines() {
+            let text = text?;
+            writeln!(file, "{text}")?;
+            line(&text);
+            output += &text;
+            output.push('\n');
+        }
+        let status = child.wait()?;
+        if !status.success() {
+            let said = fs::read_to_string(&log).unwrap_or_default();
+            let lines: Vec<&str> = said.lines().collect();
+            let tail = lines[lines.len().saturating_sub(20)..].join("\n  ");
+            bail!(
+                "`{command}` failed ({status}); the end of {}:\n  {tail}",
+                log.display()
+            );
+        }
+        Ok(output)
+    }
+
+    /// Runs a command on a node, to look at it.
+    ///
+    /// # Errors
+    /// When the command fails or the node cannot be reached.
+    pub fn look(&self, node: &str, command: &[&str]) -> Result<String> {
+        self.bramble(&[&["ssh", node, "--"], command].concat())
+    }
+}

@@ -1,0 +1,359 @@
+//! The whole pipeline: eight machines out of the box become a Docker Swarm that computes a search and gets
+//! the right answer.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::process::Command;
+
+use anyhow::{Context, Result, bail, ensure};
+use bramble_cluster::spec::Cluster;
+use serde::Serialize;
+use serde_json::Value;
+
+use crate::operator::{Operator, Programs};
+use crate::report::{Report, Stage};
+
+/// What is searched: every seed of a range, at each level of a world.
+#[derive(Debug, Clone)]
+pub struct Search {
+    /// The world file.
+    pub world: PathBuf,
+    /// Its levels, by name.
+    pub levels: Vec<String>,
+    /// The engine that fills the world.
+    pub fill: String,
+    /// The generator it draws from.
+    pub rng: String,
+    /// How many seeds at each level, from seed 0 on.
+    pub seeds: u64,
+}
+
+impl Search {
+    /// As `bramble-search` takes it.
+    fn arguments(&self) -> Vec<String> {
+        let mut arguments = Vec::new();
+        for (flag, value) in [
+            ("--world", self.world.display().to_string()),
+            ("--fill", self.fill.clone()),
+            ("--rng", self.rng.clone()),
+            ("--level", self.levels.join(",")),
+            ("--start", "0".to_owned()),
+            ("--len", self.seeds.to_string()),
+        ] {
+            arguments.extend([flag.to_owned(), value]);
+        }
+        arguments.push("--json".to_owned());
+        arguments
+    }
+}
+
+/// What a search came to, on the cluster and on this machine alike.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Answer {
+    /// Per level what the search contract says, without how long it took.
+    pub levels: Value,
+    /// Seeds that each node computed.
+    pub shares: BTreeMap<String, u64>,
+}
+
+/// Makes the machines a cluster; again, to see that nothing is left to do.
+///
+/// # Errors
+/// When a node cannot be provisioned, or a second run changes something.
+pub fn provision(report: &Report, operator: &Operator, programs: &Programs) -> Result<()> {
+    let node = programs.node.display().to_string();
+    let arguments = ["provision", "--json", "--node-binary", &node];
+    report.stage("provision", |stage| {
+        let output = operator.follow(&arguments, |line| note_event(stage, line))?;
+        let counts = counts(&output)?;
+        stage.note(format!(
+            "{} nodes, {} changes",
+            counts.len(),
+            counts.values().sum::<u64>()
+        ));
+        Ok(())
+    })?;
+    report.stage("provision again", |stage| {
+        let output = operator.follow(&arguments, |line| note_event(stage, line))?;
+        let changed: Vec<String> = counts(&output)?
+            .into_iter()
+            .filter(|(_, changed)| *changed > 0)
+            .map(|(node, _)| node)
+            .collect();
+        ensure!(
+            changed.is_empty(),
+            "a second run changed {}:\n{}",
+            changed.join(", "),
+            changes(&output)
+        );
+        stage.note("no changes");
+        Ok(())
+    })
+}
+
+/// Starts the registry and fills it with the container images.
+///
+/// # Errors
+/// When an image cannot be loaded or pushed, or the registry does not come up.
+pub fn registry(report: &Report, operator: &Operator, programs: &Programs) -> Result<()> {
+    let layout = |name: &str| programs.images.join(name).display().to_string();
+    let images = programs.images.display().to_string();
+    report.stage("registry", |_| {
+        operator.bramble(&["image", "load", &layout("registry")])?;
+        operator.bramble(&["stack", "deploy", "registry", "--images", &images])?;
+        Ok(())
+    })?;
+    report.stage("images", |stage| {
+        let output =
+            operator.bramble(&["image", "push", &layout("redis"), &layout("bramble-search")])?;
+        stage.note(output.lines().last().unwrap_or_default());
+        Ok(())
+    })
+}
+
+/// Deploys the search service, and runs `search` on it.
+///
+/// # Errors
+/// When the service does not come up, or the search does not end.
+pub fn search(
+    report: &Report,
+    operator: &Operator,
+    programs: &Programs,
+    search: &Search,
+) -> Result<Answer> {
+    let images = programs.images.display().to_string();
+    report.stage("search service", |_| {
+        operator.bramble(&["stack", "deploy", "seeds", "--images", &images])
+    })?;
+    report.stage("search", |stage| {
+        let arguments = search.arguments();
+        let words: Vec<&str> = ["search"]
+            .into_iter()
+            .chain(arguments.iter().map(String::as_str))
+            .collect();
+        let found = answer(&operator.bramble(&words)?)?;
+        stage.note(summary(&found));
+        Ok(found)
+    })
+}
+
+/// Runs `search` on this machine alone.
+///
+/// # Errors
+/// When `bramble-search` fails.
+pub fn search_alone(programs: &Programs, search: &Search) -> Result<Answer> {
+    let output = Command::new(&programs.search)
+        .arg("run")
+        .args(search.arguments())
+        .output()
+        .with_context(|| format!("cannot run {}", programs.search.display()))?;
+    if !output.status.success() {
+        bail!(
+            "`bramble-search run` failed: {}",
+            String::from_utf8_lossy(&output.stderr).trim()
+        );
+    }
+    answer(&String::from_utf8(output.stdout)?)
+}
+
+/// Holds what the cluster answered against what this machine found alone, and against who took part.
+///
+/// # Errors
+/// When they differ, or a worker computed nothing.
+pub fn compare(cluster: &Cluster, found: &Answer, alone: &Answer) -> Result<()> {
+    let pretty = |value: &Value| serde_json::to_string_pretty(value).unwrap_or_default();
+    ensure!(
+        found.levels == alone.levels,
+        "the cluster's answer is not this machine's\n--- cluster\n{}\n--- this machine\n{}",
+        pretty(&found.levels),
+        pretty(&alone.levels)
+    );
+    for worker in cluster.workers() {
+        let share = found.shares.get(&worker.name).copied().unwrap_or_default();
+        ensure!(
+            share > 0,
+            "{} computed nothing; the shares were {:?}",
+            worker.name,
+            found.shares
+        );
+    }
+    Ok(())
+}
+
+/// Looks at the nodes with their own tools: is it really a swarm, on real NFS, with the miners on the workers?
+///
+/// # Errors
+/// When something is not as it should be.
+pub fn witness(report: &Report, operator: &Operator, cluster: &Cluster) -> Result<()> {
+    report.stage("witness", |stage| {
+        let manager = &cluster.first_manager().name;
+        let ready = operator.look(
+            manager,
+            &[
+                "docker",
+                "node",
+                "ls",
+                "--format",
+                "'{{.Hostname}} {{.Status}}'",
+            ],
+        )?;
+        for node in &cluster.nodes {
+            let line = format!("{} Ready", node.name);
+            ensure!(
+                ready.lines().any(|found| found == line),
+                "docker node ls shows no `{line}`:\n{ready}"
+            );
+        }
+
+        let miners = operator.look(
+            manager,
+            &[
+                "docker",
+                "service",
+                "ps",
+                "seeds_miner",
+                "--filter",
+                "desired-state=running",
+                "--format",
+                "'{{.Node}} {{.CurrentState}}'",
+            ],
+        )?;
+        for worker in cluster.workers() {
+            let line = format!("{} Running", worker.name);
+            ensure!(
+                miners.lines().any(|found| found.starts_with(&line)),
+                "docker service ps shows no `{line}`:\n{miners}"
+            );
+        }
+
+        if let Some(nas) = &cluster.nas {
+            for node in &cluster.nodes {
+                let mounts = operator.look(&node.name, &["mount", "-t", "nfs4"])?;
+                for export in &nas.exports {
+                    let source = format!("{}:/{export} on ", nas.server);
+                    ensure!(
+                        mounts.contains(&source),
+                        "{} has no nfs4 mount of `{source}`:\n{mounts}",
+                        node.name
+                    );
+                }
+            }
+        }
+        stage.note(format!(
+            "{} Ready, {} miners on as many workers",
+            cluster.nodes.len(),
+            cluster.workers().count()
+        ));
+        Ok(())
+    })
+}
+
+/// What `run` and `search` print, without what differs from run to run.
+fn answer(output: &str) -> Result<Answer> {
+    let mut report: Value =
+        serde_json::from_str(output).with_context(|| format!("not a search's report: {output}"))?;
+    for level in report["levels"]
+        .as_array_mut()
+        .context("a report without levels")?
+    {
+        let level = level.as_object_mut().context("a level that is no object")?;
+        level.retain(|name, _| name != "seconds" && name != "seeds_per_second");
+    }
+    let shares = report["nodes"].as_object().into_iter().flatten();
+    let shares = shares
+        .map(|(node, share)| (node.clone(), share["seeds"].as_u64().unwrap_or_default()))
+        .collect();
+    Ok(Answer {
+        levels: report["levels"].take(),
+        shares,
+    })
+}
+
+/// An answer in a line.
+pub fn summary(answer: &Answer) -> String {
+    let levels = answer.levels.as_array().into_iter().flatten();
+    let texts = levels.map(|level| {
+        format!(
+            "{}: {} of {} dead, digest {}",
+            level["level"].as_str().unwrap_or_default(),
+            level["dead"],
+            level["scanned"],
+            level["digest"].as_str().unwrap_or_default()
+        )
+    });
+    texts.collect::<Vec<_>>().join("; ")
+}
+
+fn note_event(stage: &Stage, line: &str) {
+    if let Some(text) = told(line) {
+        stage.note(text);
+    }
+}
+
+/// What an event of `bramble provision --json` says, in a few words.
+fn told(line: &str) -> Option<String> {
+    let event: Value = serde_json::from_str(line).unwrap_or_default();
+    let text = |name: &str| event[name].as_str().unwrap_or_default();
+    match (text("event"), text("outcome")) {
+        ("finished", outcome @ ("changed" | "failed")) => {
+            Some(format!("{} {} {outcome}", text("node"), text("id")))
+        }
+        _ => None,
+    }
+}
+
+/// Changes per node, from the summary that ends the output of `bramble provision --json`.
+fn counts(output: &str) -> Result<BTreeMap<String, u64>> {
+    let summary: Value = serde_json::from_str(output.lines().last().unwrap_or_default())
+        .with_context(|| format!("no summary at the end of:\n{output}"))?;
+    let nodes = summary["nodes"]
+        .as_object()
+        .context("a summary without nodes")?;
+    let changed = |node: &Value| {
+        node["changed"]
+            .as_u64()
+            .context("a node without a count of changes")
+    };
+    nodes
+        .iter()
+        .map(|(name, node)| Ok((name.clone(), changed(node)?)))
+        .collect()
+}
+
+/// The events of `bramble provision --json` that tell of a change.
+fn changes(output: &str) -> String {
+    output
+        .lines()
+        .filter(|line| line.contains(r#""outcome":"changed""#))
+        .collect::<Vec<_>>()
+        .join("\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn answers_are_compared_without_their_speed() -> Result<()> {
+        let (cluster, _) = Cluster::parse(
+            "two.toml",
+            include_str!("../../fixtures/clusters/two-pi.toml"),
+        )?;
+        let worker = cluster.workers().next().context("a worker")?.name.clone();
+        let text = |digest: &str, seconds: f64, nodes: &str| {
+            format!(
+                r#"{{"version":1,"levels":[{{"level":"default","scanned":9,"dead":1,"digest":"{digest}","seconds":{seconds},"seeds_per_second":1}}]{nodes}}}"#
+            )
+        };
+        let alone = answer(&text("00ff", 1.0, ""))?;
+        let share = format!(r#","nodes":{{"{worker}":{{"seeds":9}}}}"#);
+        compare(&cluster, &answer(&text("00ff", 2.5, &share))?, &alone)?;
+
+        let different = compare(&cluster, &answer(&text("00fe", 1.0, &share))?, &alone);
+        assert!(format!("{:#}", different.expect_err("another digest")).contains("00fe"));
+        let idle = compare(&cluster, &answer(&text("00ff", 1.0, ""))?, &alone);
+        assert!(format!("{:#}", idle.expect_err("nobody computed")).contains(&worker));
+        assert_eq!(summary(&alone), "default: 1 of 9 dead, digest 00ff");
+        Ok(())
+    }
+}

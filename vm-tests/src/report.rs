@@ -1,0 +1,273 @@
+//! What a run shows: its stages while they run, and how long each took when it is over.
+
+use std::collections::BTreeSet;
+use std::fmt::Write as _;
+use std::fs::File;
+use std::io::IsTerminal;
+use std::path::Path;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result};
+use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
+use quick_junit::{NonSuccessKind, TestCase, TestCaseStatus, TestSuite};
+use serde::Serialize;
+
+/// A run in progress. Stages may run side by side.
+pub struct Report {
+    name: String,
+    started: Instant,
+    bars: Option<MultiProgress>,
+    done: Mutex<Vec<Done>>,
+}
+
+/// A stage that has ended.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Done {
+    /// What it was called.
+    pub name: String,
+    /// When it began, in seconds since the run did.
+    pub start: f64,
+    /// How long it took, in seconds.
+    pub seconds: f64,
+    /// What it came to, in a few words.
+    pub note: String,
+    /// Why it failed, if it did.
+    pub failure: Option<String>,
+}
+
+/// A stage that runs, for it to say how far it is.
+pub struct Stage<'a> {
+    name: &'a str,
+    bar: Option<ProgressBar>,
+    note: Mutex<String>,
+    /// Where there is no terminal, each thing is said once.
+    said: Mutex<BTreeSet<String>>,
+}
+
+impl Report {
+    /// A report of the run `name`, live where standard error is a terminal.
+    pub fn new(name: &str) -> Report {
+        let bars = std::io::stderr().is_terminal().then(MultiProgress::new);
+        Report {
+            name: name.to_owned(),
+            started: Instant::now(),
+            bars,
+            done: Mutex::default(),
+        }
+    }
+
+    /// Runs a stage. Its error says which stage it was.
+    ///
+    /// # Errors
+    /// That of the stage.
+    pub fn stage<T>(&self, name: &str, work: impl FnOnce(&Stage) -> Result<T>) -> Result<T> {
+        let start = self.started.elapsed();
+        let stage = Stage {
+            name,
+            bar: self.bar(name),
+            note: Mutex::default(),
+            said: Mutex::default(),
+        };
+        if stage.bar.is_none() {
+            eprintln!("{:>6.1}s  begin  {name}", start.as_secs_f64());
+        }
+        let outcome = work(&stage);
+        let seconds = (self.started.elapsed() - start).as_secs_f64();
+        let note = lock(&stage.note).clone();
+        self.close(&stage, seconds, &note, outcome.is_ok());
+        let failure = outcome.as_ref().err().map(|error| format!("{error:#}"));
+        lock(&self.done).push(Done {
+            name: name.to_owned(),
+            start: start.as_secs_f64(),
+            seconds,
+            note,
+            failure,
+        });
+        outcome.with_context(|| format!("stage `{name}` failed"))
+    }
+
+    fn bar(&self, name: &str) -> Option<ProgressBar> {
+        let bar = self.bars.as_ref()?.add(ProgressBar::new_spinner());
+        if let Ok(style) = ProgressStyle::with_template("{spinner} {prefix:22} {elapsed:>5}  {msg}")
+        {
+            bar.set_style(style);
+        }
+        bar.set_prefix(name.to_owned());
+        bar.enable_steady_tick(Duration::from_millis(120));
+        Some(bar)
+    }
+
+    fn close(&self, stage: &Stage, seconds: f64, note: &str, ok: bool) {
+        let line = format!(
+            "{} {:<22} {seconds:>7.1}s  {note}",
+            if ok { "✓" } else { "✗" },
+            stage.name
+        );
+        match &stage.bar {
+            Some(bar) => {
+                bar.finish_and_clear();
+                self.say(&line);
+            }
+            None => eprintln!("{:>6.1}s  {line}", self.started.elapsed().as_secs_f64()),
+        }
+    }
+
+    /// Says something that stays, above the stages that run.
+    pub fn say(&self, text: &str) {
+        match &self.bars {
+            Some(bars) => drop(bars.println(text)),
+            None => eprintln!("{text}"),
+        }
+    }
+
+    /// The stages that have ended, in the order they began.
+    pub fn done(&self) -> Vec<Done> {
+        let mut done = lock(&self.done).clone();
+        done.sort_by(|a, b| a.start.total_cmp(&b.start));
+        done
+    }
+
+    /// Where the time went.
+    pub fn timing_table(&self) -> String {
+        timing_table(&self.done(), self.started.elapsed().as_secs_f64())
+    }
+
+    /// Writes the stages as a JUnit file: one test case each, in a suite named after the run.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn write_junit(&self, path: &Path) -> Result<()> {
+        let mut suite = TestSuite::new(self.name.clone());
+        for stage in self.done() {
+            let status = match &stage.failure {
+                None => TestCaseStatus::success(),
+                Some(failure) => {
+                    let mut status = TestCaseStatus::non_success(NonSuccessKind::Failure);
+                    status
+                        .set_message(failure.lines().next().unwrap_or_default())
+                        .set_description(failure.clone());
+                    status
+                }
+            };
+            let mut case = TestCase::new(stage.name, status);
+            case.set_classname(self.name.clone())
+                .set_time(Duration::from_secs_f64(stage.seconds));
+            case.set_system_out(stage.note);
+            suite.add_test_case(case);
+        }
+        suite.set_time(self.started.elapsed());
+        let mut report = quick_junit::Report::new(self.name.clone());
+        report.add_test_suite(suite);
+        let file =
+            File::create(path).with_context(|| format!("cannot write {}", path.display()))?;
+        report
+            .serialize(file)
+            .with_context(|| format!("cannot write {}", path.display()))
+    }
+}
+
+impl Stage<'_> {
+    /// Says how far the stage is; the last of these is what it came to.
+    pub fn note(&self, text: impl Into<String>) {
+        let text = text.into();
+        match &self.bar {
+            Some(bar) => bar.set_message(text.clone()),
+            None if lock(&self.said).insert(text.clone()) => {
+                eprintln!("         {}: {text}", self.name)
+            }
+            None => {}
+        }
+        *lock(&self.note) = text;
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Stages with their begin, their length and a bar, for a run of `total` seconds.
+fn timing_table(stages: &[Done], total: f64) -> String {
+    const WIDTH: f64 = 40.0;
+    let column = |seconds: f64| {
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "0 to 40"
+        )]
+        let column = (seconds / total.max(0.1) * WIDTH).round().clamp(0.0, WIDTH) as usize;
+        column
+    };
+    let mut table = format!("{:<22} {:>8} {:>8}\n", "stage", "begin", "seconds");
+    for stage in stages {
+        let (before, until) = (column(stage.start), column(stage.start + stage.seconds));
+        let bar = " ".repeat(before) + &"█".repeat((until - before).max(1));
+        let mark = if stage.failure.is_some() {
+            "  failed"
+        } else {
+            ""
+        };
+        let _ = writeln!(
+            table,
+            "{:<22} {:>8.1} {:>8.1}  {bar}{mark}",
+            stage.name, stage.start, stage.seconds
+        );
+    }
+    let _ = writeln!(table, "{:<22} {:>8} {total:>8.1}", "total", "");
+    table
+}
+
+#[cfg(test)]
+mod tests {
+    use anyhow::bail;
+
+    use super::*;
+
+    fn done(name: &str, start: f64, seconds: f64, failure: Option<&str>) -> Done {
+        Done {
+            name: name.to_owned(),
+            start,
+            seconds,
+            note: String::new(),
+            failure: failure.map(str::to_owned),
+        }
+    }
+
+    #[test]
+    fn the_table_shows_where_the_time_went() {
+        let stages = [
+            done("root file systems", 0.5, 240.0, None),
+            done("programs", 0.5, 130.25, None),
+            done("search", 240.5, 59.5, Some("a different digest")),
+        ];
+        insta::assert_snapshot!(timing_table(&stages, 300.0));
+    }
+
+    #[test]
+    fn a_failed_stage_is_named_and_reported() -> Result<()> {
+        let report = Report::new("pipeline");
+        report.stage("tools", |stage| {
+            stage.note("all there");
+            Ok(())
+        })?;
+        let failed = report.stage("lab", |_| -> Result<()> { bail!("worker3 is gone") });
+        assert_eq!(
+            format!("{:#}", failed.expect_err("failed")),
+            "stage `lab` failed: worker3 is gone"
+        );
+
+        let dir = tempfile::tempdir()?;
+        let path = dir.path().join("junit.xml");
+        report.write_junit(&path)?;
+        let xml = std::fs::read_to_string(path)?;
+        assert!(
+            xml.contains(r#"tests="2""#) && xml.contains(r#"failures="1""#),
+            "{xml}"
+        );
+        assert!(
+            xml.contains("worker3 is gone") && xml.contains("all there"),
+            "{xml}"
+        );
+        Ok(())
+    }
+}

@@ -1,0 +1,267 @@
+//! A cluster's machines in a lab: the house it stands in, and the nodes as they come out of the box with a
+//! flashed card.
+
+use std::fs::{self, DirBuilder};
+use std::net::{Ipv4Addr, TcpListener};
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use bramble_cluster::spec::{Cluster, Node};
+use bramble_image::layer::Layer;
+use bramble_lab::identity::Identity;
+use bramble_lab::template::Template;
+use bramble_lab::{Definition, Event, Gateway, Happened, Lab, Machine, Waiting, guest};
+
+use crate::household;
+use crate::operator::Files;
+
+/// Longest wait for all machines to answer.
+const PATIENCE: Duration = Duration::from_secs(15 * 60);
+
+const SSH: u16 = 22;
+
+/// The directories of a rehearsal.
+#[derive(Debug, Clone)]
+pub struct Place {
+    /// Disks, identities and keys; gone when the lab is.
+    pub scratch: PathBuf,
+    /// What everybody said; it stays.
+    pub logs: PathBuf,
+}
+
+impl Place {
+    /// Directories below `directory`, emptied of what an earlier run left.
+    ///
+    /// # Errors
+    /// When they cannot be made.
+    pub fn fresh(directory: &Path) -> Result<Place> {
+        let place = Place {
+            scratch: directory.join("scratch"),
+            logs: directory.join("logs"),
+        };
+        for dir in [&place.scratch, &place.logs] {
+            match fs::remove_dir_all(dir) {
+                Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                    return Err(error).with_context(|| format!("cannot remove {}", dir.display()));
+                }
+                _ => DirBuilder::new()
+                    .recursive(true)
+                    .mode(0o700)
+                    .create(dir)
+                    .with_context(|| format!("cannot make {}", dir.display()))?,
+            }
+        }
+        Ok(place)
+    }
+
+    /// The operator's files.
+    pub fn files(&self) -> Files {
+        Files::below(&self.scratch)
+    }
+}
+
+/// Starts the machines of `cluster` in a lab of its name, and says how to reach them in the operator's
+/// `ssh_config`. The operator's keys must have been made.
+///
+/// # Errors
+/// When there is no address left for the gateway, keys are missing, or the lab does not start.
+pub fn start(
+    cluster: &Cluster,
+    place: &Place,
+    node: &Template,
+    household: &Template,
+    supervisor: &[String],
+) -> Result<Lab> {
+    let files = place.files();
+    let ports = free_ports(cluster.nodes.len())?;
+    fs::write(files.ssh_config(), ssh_config(cluster, &ports))?;
+
+    let mut machines = vec![machine(
+        household,
+        household::NAME,
+        household::MAC,
+        &household::identity(cluster),
+        place,
+    )?];
+    for member in &cluster.nodes {
+        let identity = identity(cluster, member, &files.state())?;
+        machines.push(machine(
+            node,
+            &member.name,
+            &member.mac.to_string(),
+            &identity,
+            place,
+        )?);
+    }
+    let definition = Definition {
+        logs: place.logs.clone(),
+        scratch: Some(place.scratch.clone()),
+        machines,
+        gateway: Some(gateway(cluster, &ports)?),
+    };
+    Lab::launch(&cluster.name, &definition, supervisor)
+}
+
+/// Waits until the household machine serves and every node has its address and answers SSH. `progress` is
+/// told how many do.
+///
+/// # Errors
+/// When one does not: the end of its console is in the error.
+pub fn wait_until_online(
+    lab: &mut Lab,
+    cluster: &Cluster,
+    progress: impl Fn(usize, usize),
+) -> Result<()> {
+    let mut machines = vec![household::NAME.to_owned()];
+    machines.extend(cluster.nodes.iter().map(|node| node.name.clone()));
+    let (all, mut online) = (machines.len(), 0);
+    lab.wait(
+        &Waiting {
+            machines,
+            text: guest::ONLINE,
+            patience: PATIENCE,
+        },
+        |event: &Event| {
+            if matches!(&event.what, Happened::Says { text } if text == guest::ONLINE) {
+                online += 1;
+                progress(online, all);
+            }
+        },
+    )
+}
+
+fn machine(
+    template: &Template,
+    name: &str,
+    mac: &str,
+    identity: &Identity,
+    place: &Place,
+) -> Result<Machine> {
+    let path = place.scratch.join(format!("{name}.identity"));
+    identity.write(&path)?;
+    template.clone_as(name, mac, &path, &place.scratch)
+}
+
+/// What flashing gives a node: its host key and the operator's public key. Its name comes with provisioning.
+fn identity(cluster: &Cluster, node: &Node, state: &Path) -> Result<Identity> {
+    let read = |path: PathBuf| {
+        fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))
+    };
+    let host_keys = state.join("hosts").join(&node.name);
+    Ok(Identity {
+        hostname: "bramble".to_owned(),
+        user: cluster.access.user.clone(),
+        authorized_keys: read(state.join("operator_ed25519.pub"))?,
+        host_key: Some((
+            read(host_keys.join("ssh_host_ed25519_key"))?,
+            read(host_keys.join("ssh_host_ed25519_key.pub"))?,
+        )),
+        files: Layer::new(),
+        configure: None,
+    })
+}
+
+/// Takes the two highest addresses of the subnet that are nobody's.
+fn gateway(cluster: &Cluster, ports: &[u16]) -> Result<Gateway> {
+    let network = &cluster.network;
+    let taken = |address: &Ipv4Addr| {
+        *address == network.router
+            || cluster
+                .nas
+                .as_ref()
+                .is_some_and(|nas| nas.server == *address)
+            || cluster.nodes.iter().any(|node| node.ip == *address)
+    };
+    let broadcast = u32::from(network.subnet.broadcast());
+    let lowest = u32::from(network.subnet.network());
+    let mut free = (lowest + 1..broadcast)
+        .rev()
+        .map(Ipv4Addr::from)
+        .filter(|address| !taken(address));
+    let (Some(address), Some(name_server)) = (free.next(), free.next()) else {
+        bail!(
+            "{} has no two addresses left for the rehearsal's gateway",
+            network.subnet
+        );
+    };
+    let forwards = cluster
+        .nodes
+        .iter()
+        .zip(ports)
+        .map(|(node, port)| (*port, node.ip, SSH))
+        .collect();
+    Ok(Gateway {
+        subnet: network.subnet.to_string(),
+        address,
+        name_server,
+        forwards,
+    })
+}
+
+fn ssh_config(cluster: &Cluster, ports: &[u16]) -> String {
+    let hosts = cluster.nodes.iter().zip(ports);
+    hosts
+        .map(|(node, port)| format!("Host {}\n  HostName 127.0.0.1\n  Port {port}\n", node.name))
+        .collect()
+}
+
+/// Ports of 127.0.0.1 that nobody listens on now.
+fn free_ports(count: usize) -> Result<Vec<u16>> {
+    let listeners: Vec<TcpListener> = (0..count)
+        .map(|_| TcpListener::bind((Ipv4Addr::LOCALHOST, 0)))
+        .collect::<Result<_, _>>()?;
+    Ok(listeners
+        .iter()
+        .map(|listener| Ok(listener.local_addr()?.port()))
+        .collect::<std::io::Result<_>>()?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn cluster(text: &str) -> Cluster {
+        Cluster::parse("cluster.toml", text).expect("a cluster").0
+    }
+
+    #[test]
+    fn the_gateway_takes_what_is_nobodys() {
+        let text = include_str!("../../fixtures/clusters/eight-pi.toml");
+        let way_in = gateway(&cluster(text), &[40200, 40201]).expect("a gateway");
+        assert_eq!(
+            (way_in.address, way_in.name_server),
+            ([192, 168, 1, 254].into(), [192, 168, 1, 253].into())
+        );
+        assert_eq!(
+            way_in.forwards,
+            [
+                (40200, [192, 168, 1, 200].into(), 22),
+                (40201, [192, 168, 1, 201].into(), 22)
+            ]
+        );
+
+        let crowded = text.replace("192.168.1.207", "192.168.1.254");
+        let way_in = gateway(&cluster(&crowded), &[]).expect("a gateway");
+        assert_eq!(
+            (way_in.address, way_in.name_server),
+            ([192, 168, 1, 253].into(), [192, 168, 1, 252].into())
+        );
+    }
+
+    #[test]
+    fn a_fresh_place_is_empty_and_private() -> Result<()> {
+        use std::os::unix::fs::PermissionsExt;
+        let dir = tempfile::tempdir()?;
+        let place = Place::fresh(dir.path())?;
+        fs::write(place.scratch.join("old.qcow2"), "")?;
+        let place = Place::fresh(dir.path())?;
+        assert!(!place.scratch.join("old.qcow2").exists());
+        assert_eq!(
+            fs::metadata(&place.scratch)?.permissions().mode() & 0o777,
+            0o700
+        );
+        Ok(())
+    }
+}
