@@ -84,24 +84,18 @@ fn forward<const W: usize, R: Rng, const GUARDED: bool>(
     placement: &mut Placement<W>,
 ) -> bool {
     let mut rng = R::seeded(seed);
-    let mut unfilled = Set::below(table.len);
     let mut remaining = Set::below(table.len);
-    let mut powers = 0;
-    let mut open = table.open(powers);
-    for left in (1..=table.len).rev() {
-        let choices = open.len();
-        if choices == 0 {
+    let mut frontier = Frontier::new(table);
+    for left in (1..=table.len as u32).rev() {
+        let Some(location) = frontier.take(&mut rng) else {
             return false;
-        }
-        let location = select(open, rng.draw(choices));
-        open.remove(location);
-        unfilled.remove(location);
-        let last_chance = GUARDED && choices == 1 && left > 1;
-        let (items, count) = if last_chance {
-            let items = remaining.and(openers(table, powers, remaining, unfilled));
+        };
+        // Whatever is filled was open when it was, and stays open: so an item that opens anything opens something unfilled.
+        let (items, count) = if GUARDED && frontier.choices == 0 && left > 1 {
+            let items = remaining.and(table.openers(frontier.powers));
             (items, items.len())
         } else {
-            (remaining, left as u32)
+            (remaining, left)
         };
         if count == 0 {
             return false;
@@ -109,33 +103,54 @@ fn forward<const W: usize, R: Rng, const GUARDED: bool>(
         let item = select(items, rng.draw(count));
         remaining.remove(item);
         placement.put(table, location, item);
-        let gained = powers | table.grants[item & 255];
-        if gained != powers {
-            powers = gained;
-            open = table.open(powers).and(unfilled);
-        }
+        frontier.gain(table, placement.filled, item);
     }
     true
 }
 
-/// Items that, gained on top of `powers`, would open one of the `unfilled` locations, none of which is open now.
-/// Only kinds of which some are `remaining` are looked at; the others may or may not be among the result.
-#[inline(always)]
-fn openers<const W: usize>(
-    table: &Table<W>,
+/// What an engine that fills forward can reach: open locations without an item.
+struct Frontier<const W: usize> {
     powers: u64,
-    remaining: Set<W>,
-    unfilled: Set<W>,
-) -> Set<W> {
-    let mut items = Set::EMPTY;
-    for class in &table.classes {
-        let gained = powers | class.grants;
-        let worth_asking = gained != powers && !class.items.and(remaining).is_empty();
-        if worth_asking && !table.open(gained).and(unfilled).is_empty() {
-            items = items.or(class.items);
+    open: Set<W>,
+    /// How many are open.
+    choices: u32,
+}
+
+impl<const W: usize> Frontier<W> {
+    #[inline(always)]
+    fn new(table: &Table<W>) -> Self {
+        let open = table.open(0);
+        Frontier {
+            powers: 0,
+            open,
+            choices: open.len(),
         }
     }
-    items
+
+    /// Draws one of the open locations, which is then no longer among them. `None` if there are none.
+    #[inline(always)]
+    fn take(&mut self, rng: &mut impl Rng) -> Option<usize> {
+        if self.choices == 0 {
+            return None;
+        }
+        let location = select(self.open, rng.draw(self.choices));
+        self.open.remove(location);
+        self.choices -= 1;
+        Some(location)
+    }
+
+    /// Gains what an item grants. True if that is anything new.
+    #[inline(always)]
+    fn gain(&mut self, table: &Table<W>, filled: Set<W>, item: usize) -> bool {
+        let powers = self.powers | table.grants[item & 255];
+        let grown = powers != self.powers;
+        if grown {
+            self.powers = powers;
+            self.open = table.open(powers).minus(filled);
+            self.choices = self.open.len();
+        }
+        grown
+    }
 }
 
 fn assumed<const W: usize, R: Rng>(
@@ -193,38 +208,37 @@ fn ladder<const W: usize, R: Rng>(
     placement: &mut Placement<W>,
 ) -> bool {
     let mut rng = R::seeded(seed);
-    let mut unfilled = Set::below(table.len);
     let mut remaining = Set::below(table.len);
-    let mut powers = 0;
-    let mut open = table.open(powers);
+    let mut frontier = Frontier::new(table);
+    let mut items = rung(table, frontier.powers);
+    let mut count = items.len();
     for _ in 0..table.len {
         rng.restart();
-        let choices = open.len();
-        if choices == 0 {
+        let Some(location) = frontier.take(&mut rng) else {
             return false;
-        }
-        let location = select(open, rng.draw(choices));
-        open.remove(location);
-        unfilled.remove(location);
-        let missing = table.powers & !powers;
-        let items = match table.granting_power.get(missing.trailing_zeros() as usize) {
-            Some(granting) => remaining.and(*granting),
-            None => remaining,
         };
-        let count = items.len();
         if count == 0 {
             return false;
         }
         let item = select(items, rng.draw(count));
         remaining.remove(item);
+        items.remove(item);
+        count -= 1;
         placement.put(table, location, item);
-        let gained = powers | table.grants[item & 255];
-        if gained != powers {
-            powers = gained;
-            open = table.open(powers).and(unfilled);
+        if frontier.gain(table, placement.filled, item) {
+            items = remaining.and(rung(table, frontier.powers));
+            count = items.len();
         }
     }
     true
+}
+
+/// The pool entries that grant the lowest power not held; all of them when every power is.
+#[inline(always)]
+fn rung<const W: usize>(table: &Table<W>, powers: u64) -> Set<W> {
+    let missing = table.powers & !powers;
+    let granting = table.granting_power.get(missing.trailing_zeros() as usize);
+    granting.copied().unwrap_or_else(|| Set::below(table.len))
 }
 
 /// Pool entries in an order to be shuffled.

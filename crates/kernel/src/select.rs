@@ -2,40 +2,47 @@
 
 use bramble_world::Set;
 
-/// The `k`-th member, counted from 0. Any number if there are not so many.
-#[inline(always)]
-pub(crate) fn select<const W: usize>(set: Set<W>, mut k: u32) -> usize {
-    let words = set.words();
-    let mut index = 0;
-    for (at, word) in words.into_iter().enumerate() {
-        let ones = word.count_ones();
-        if k < ones || at + 1 == W {
-            index = at * 64 + select_in_word(word, k);
-            break;
-        }
-        k -= ones;
-    }
-    index
-}
-
 const BYTES: u64 = 0x0101_0101_0101_0101;
 const HIGHS: u64 = 0x8080_8080_8080_8080;
 
-/// Sums of ones up to each byte tell the byte; a small table tells the place in it.
+/// The `k`-th member, counted from 0. Any number if there are not so many.
 #[inline(always)]
-fn select_in_word(word: u64, k: u32) -> usize {
+pub(crate) fn select<const W: usize>(set: Set<W>, k: u32) -> usize {
+    let mut k = u64::from(k);
+    let mut base = 0;
+    let mut last = (0, 0);
+    for word in set.words() {
+        let sums = sums(word);
+        let ones = sums >> 56;
+        last = (word, sums);
+        if k < ones {
+            break;
+        }
+        // After the last word these are of no more use.
+        k -= ones;
+        base += 64;
+    }
+    (base & (64 * W - 1)) + select_in_word(last.0, last.1, k & 63)
+}
+
+/// Byte i of the result is the number of ones in bytes 0 to i, which is 64 at most.
+#[inline(always)]
+fn sums(word: u64) -> u64 {
     let pairs = word - (word >> 1 & 0x5555_5555_5555_5555);
     let nibbles = (pairs & 0x3333_3333_3333_3333) + (pairs >> 2 & 0x3333_3333_3333_3333);
     let bytes = (nibbles + (nibbles >> 4)) & 0x0F0F_0F0F_0F0F_0F0F;
-    // Byte i holds the ones in bytes 0 to i; none exceeds 64, so the high bits are free to compare with.
-    let sums = bytes.wrapping_mul(BYTES);
-    let k = u64::from(k & 63);
-    let not_beyond = ((k * BYTES) | HIGHS).wrapping_sub(sums) & HIGHS;
-    let shift = (not_beyond.count_ones() * 8).min(56);
-    let before = (sums << 8) >> shift & 0xFF;
+    bytes.wrapping_mul(BYTES)
+}
+
+/// The sums tell the byte, a small table the place in it.
+#[inline(always)]
+fn select_in_word(word: u64, sums: u64, k: u64) -> usize {
+    // The high bit of each byte is set where its sum does not exceed k: bytes before the one looked for.
+    let before = ((k.wrapping_mul(BYTES) | HIGHS).wrapping_sub(sums) & HIGHS) >> 7;
+    let shift = (before.wrapping_mul(BYTES) >> 56 << 3).min(56);
     let byte = word >> shift & 0xFF;
-    let rank = k.wrapping_sub(before) & 7;
-    shift as usize + IN_BYTE[(byte << 3 | rank) as usize] as usize
+    let rank = k.wrapping_sub(sums << 8 >> shift) & 7;
+    shift as usize + usize::from(IN_BYTE[(byte << 3 | rank) as usize & 2047])
 }
 
 /// For each byte and rank, the position of that one bit.

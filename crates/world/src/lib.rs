@@ -8,6 +8,7 @@
 
 extern crate alloc;
 
+mod lookup;
 mod model;
 #[cfg(feature = "parse")]
 pub mod parse;
@@ -19,4 +20,4 @@ pub use model::{
     ALL_LOCATIONS, Goal, Level, Location, MAX_LOCATIONS, MAX_POWERS, PoolEntry, World,
 };
 pub use set::Set;
-pub use table::{Class, Table, UNFILLED};
+pub use table::{Table, UNFILLED};

@@ -1,9 +1,8 @@
 //! A level compiled for the kernel.
 
 use alloc::collections::BTreeMap;
-use alloc::vec::Vec;
 
-use crate::reach::Reach;
+use crate::reach::{Class, Reach};
 use crate::{Level, Set, World};
 
 /// Stands for the pool index of a location that holds nothing.
@@ -22,18 +21,7 @@ pub struct Table<const W: usize> {
     pub granting: Set<W>,
     /// For each power the pool entries that grant it.
     pub granting_power: [Set<W>; 64],
-    /// Pool entries that grant something, by what they grant.
-    pub classes: Vec<Class<W>>,
     reach: Reach<W>,
-}
-
-/// Pool entries that grant the same.
-#[derive(Clone, Copy, Debug)]
-pub struct Class<const W: usize> {
-    /// What each of them grants; never nothing.
-    pub grants: u64,
-    /// The pool entries.
-    pub items: Set<W>,
 }
 
 impl<const W: usize> Table<W> {
@@ -58,18 +46,16 @@ impl<const W: usize> Table<W> {
                 }
             }
         }
-        let distinct: Vec<u64> = by_grant.keys().copied().collect();
+        let classes = by_grant
+            .into_iter()
+            .map(|(grants, items)| Class { grants, items });
         Table {
             len: level.requires.len(),
             powers: world.all_powers(),
             grants,
             granting,
             granting_power,
-            classes: by_grant
-                .into_iter()
-                .map(|(grants, items)| Class { grants, items })
-                .collect(),
-            reach: Reach::new(level, &distinct),
+            reach: Reach::new(level, classes.collect()),
         }
     }
 
@@ -77,5 +63,11 @@ impl<const W: usize> Table<W> {
     #[inline(always)]
     pub fn open(&self, powers: u64) -> Set<W> {
         self.reach.open(powers)
+    }
+
+    /// The pool entries that, gained on top of `powers`, open a location that is not open already.
+    #[inline(always)]
+    pub fn openers(&self, powers: u64) -> Set<W> {
+        self.reach.openers(powers)
     }
 }
