@@ -11,9 +11,6 @@ use bramble_provision::{Plan, Resource, Role, Secret, Stage, SwarmView};
 /// Where managers let others join.
 const SWARM_PORT: u16 = 2377;
 
-/// What nodes need before anything else: the engine, the network file system, and roots of trust.
-const PACKAGES: [&str; 4] = ["ca-certificates", "docker-cli", "docker.io", "nfs-common"];
-
 /// The keys that go onto every node.
 #[derive(Debug, Clone)]
 pub(crate) struct Keys {
@@ -94,7 +91,6 @@ fn plan(node: &Node, stage: &str, resources: impl IntoIterator<Item = Resource>)
 fn identity(cluster: &Cluster, node: &Node, keys: &Keys) -> Vec<Resource> {
     let user = &cluster.access.user;
     let home = home(user);
-    let packages = PACKAGES.iter().map(|name| (*name).to_owned());
     let key_file = |name: &str, content, mode| {
         let path = format!("{home}/.ssh/{name}");
         Resource::File(File {
@@ -112,7 +108,7 @@ fn identity(cluster: &Cluster, node: &Node, keys: &Keys) -> Vec<Resource> {
             name: node.name.clone(),
         }),
         Resource::Packages(Packages {
-            names: packages.chain(cluster.packages.iter().cloned()).collect(),
+            names: docker::packages(cluster),
         }),
         Resource::User(User {
             name: user.clone(),
