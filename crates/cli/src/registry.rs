@@ -63,7 +63,7 @@ impl Registry {
         let name = &image.name;
         let mut sent = 0;
         for blob in image.blobs() {
-            if !self.has(&format!("{name}/blobs/{}", blob.digest))? {
+            if !self.has(&format!("{name}/blobs/{}", blob.digest), &blob.media_type)? {
                 self.upload(image, blob)
                     .with_context(|| format!("cannot push {} of {name}", blob.digest))?;
                 sent += blob.size;
@@ -80,7 +80,10 @@ impl Registry {
         expect(answer, StatusCode::CREATED)
             .with_context(|| format!("cannot tag {name} as {tag}"))?;
         // By its digest, which is what services will ask for.
-        if !self.has(&format!("{name}/manifests/{}", image.manifest.digest))? {
+        if !self.has(
+            &format!("{name}/manifests/{}", image.manifest.digest),
+            &image.manifest.media_type,
+        )? {
             bail!(
                 "the registry took {name}, but does not know it as {}",
                 image.manifest.digest
@@ -89,11 +92,12 @@ impl Registry {
         Ok(Pushed { sent })
     }
 
-    fn has(&self, path: &str) -> anyhow::Result<bool> {
+    /// Whether it is there. A manifest of a type that is not accepted is as good as none to a registry.
+    fn has(&self, path: &str, media_type: &str) -> anyhow::Result<bool> {
         let answer = self
             .agent
             .head(self.url(path))
-            .header(header::ACCEPT, "*/*")
+            .header(header::ACCEPT, media_type)
             .call()?;
         match answer.status() {
             StatusCode::OK => Ok(true),

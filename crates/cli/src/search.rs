@@ -15,7 +15,7 @@ const PROGRAM: &str = "bramble-search";
 /// Submit a search to the cluster, and wait for its answer.
 ///
 /// A tunnel leads to the search service on the first manager; through it runs `bramble-search submit` with these
-/// arguments, from the directory where `bramble` itself lies.
+/// arguments, from the directory where `bramble` itself lies. Global options stand before `search`.
 #[derive(Debug, clap::Args)]
 #[command(
     after_help = "\
@@ -39,14 +39,29 @@ pub(crate) fn run(context: &Context, args: &Args) -> anyhow::Result<ExitCode> {
             .help("`cargo build --release` makes it, beside bramble")
             .into());
     }
+    let mut submit = Command::new(&program);
+    submit.arg("submit");
+    if args
+        .arguments
+        .iter()
+        .any(|argument| argument == "--help" || argument == "-h")
+    {
+        return finish(submit.arg("--help"));
+    }
     let cluster = context.cluster()?;
     let manager = cluster.first_manager();
     let remote = Remote::open(context, &cluster)?;
     let tunnel = remote.tunnel(&manager.name, manager.ip, cluster.search.port)?;
-    let status = Command::new(&program)
-        .arg("submit")
+    submit
         .args(["--server", &format!("http://127.0.0.1:{}", tunnel.port)])
-        .args(&args.arguments)
+        .args(&args.arguments);
+    finish(&mut submit)
+}
+
+/// Runs it to its end, and ends as it did.
+fn finish(command: &mut Command) -> anyhow::Result<ExitCode> {
+    let program = command.get_program().to_owned();
+    let status = command
         .status()
         .with_context(|| format!("cannot start {}", program.display()))?;
     Ok(

@@ -17,7 +17,7 @@ use crate::context::Context;
 use crate::failure::Usage;
 use crate::layout::Layout;
 use crate::remote::{Remote, quoted};
-use crate::text::table;
+use crate::text::{count, table};
 
 /// How often the swarm is asked how far it is: each time costs the manager a login.
 const INTERVAL: Duration = Duration::from_secs(2);
@@ -63,7 +63,7 @@ struct Deploy {
     images: Option<PathBuf>,
     /// How long all services may take to run, in minutes.
     #[arg(long, value_name = "MINUTES", default_value_t = 10)]
-    timeout: u64,
+    timeout: u16,
 }
 
 pub(crate) fn run(context: &Context, args: &Args) -> anyhow::Result<ExitCode> {
@@ -154,7 +154,7 @@ fn deploy(
     print!("{}", remote.output(manager, &command, stack.as_bytes())?);
 
     let start = Instant::now();
-    let timeout = Duration::from_secs(args.timeout * 60);
+    let timeout = Duration::from_secs(60 * u64::from(args.timeout));
     let bar = spinner();
     let mut told = BTreeSet::new();
     loop {
@@ -177,7 +177,10 @@ fn deploy(
             print!("{}", tasks(&services));
             let why = match state.stuck {
                 true => "the update was stopped because a task failed".into(),
-                false => format!("not all of it runs after {} minutes", args.timeout),
+                false => format!(
+                    "not all of it runs after {}",
+                    count(args.timeout.into(), "minute")
+                ),
             };
             anyhow::bail!(
                 "stack {}: {why}; waiting for {}",
