@@ -163,9 +163,10 @@ impl Run<'_> {
             .filter(|based| stands(based))
             .map(|(node, _)| *node)
             .collect();
-        self.report.stage("swarm members", || {
-            self.on_one(&plan::members(manager, &members))
-        });
+        if !members.is_empty() {
+            let plan = plan::members(manager, &members);
+            self.report.stage("swarm members", || self.on_one(&plan));
+        }
     }
 
     /// What a check can say of nodes that are in no swarm, where nobody can let them in yet.

@@ -82,6 +82,7 @@ impl Remote {
         let (Some(stdin), Some(stdout), Some(mut stderr)) = (stdin, stdout, stderr) else {
             unreachable!("all three were asked to be pipes");
         };
+        let mut was_there = false;
         let heard = thread::scope(|scope| {
             scope.spawn(move || feed(input, stdin));
             let errors = scope.spawn(move || {
@@ -90,9 +91,10 @@ impl Remote {
                 stderr.read_to_end(&mut text).ok();
                 String::from_utf8_lossy(&text).trim().to_owned()
             });
-            let lines = BufReader::new(stdout)
-                .lines()
-                .try_for_each(|text| line(&text?));
+            let lines = BufReader::new(stdout).lines().try_for_each(|text| {
+                was_there = true;
+                line(&text?)
+            });
             if lines.is_err() {
                 child.kill().ok();
             }
@@ -101,6 +103,9 @@ impl Remote {
         let status = child.wait().context("cannot wait for `ssh`")?;
         let errors = heard?;
         match status.code() {
+            Some(SSH_FAILED) | None if was_there => {
+                bail!("the connection to {node} was lost: {errors}")
+            }
             Some(SSH_FAILED) | None => bail!("cannot reach {node}: {}", explained(&errors)),
             Some(code) => Ok(Ended { code, errors }),
         }

@@ -74,9 +74,9 @@ Host *
   StrictHostKeyChecking yes
   BatchMode yes
   ForwardAgent no
-  ConnectTimeout 10
-  ServerAliveInterval 5
-  ServerAliveCountMax 3
+  ConnectTimeout 30
+  ServerAliveInterval 15
+  ServerAliveCountMax 4
   ControlMaster auto
   ControlPath \"{control}/%C\"
   ControlPersist 60
