@@ -17,7 +17,11 @@ use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 
 use ipnet::Ipv4Net;
+use schemars::Schema;
+use schemars::generate::SchemaSettings;
+use schemars::transform::RecursiveTransform;
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 pub use mac::Mac;
 use problem::Problems;
@@ -31,7 +35,31 @@ pub const SHARED_LINK: &str = "/shared";
 
 /// The JSON schema of the cluster file, for editors.
 pub fn schema() -> schemars::Schema {
-    schemars::schema_for!(wire::File)
+    let settings = SchemaSettings::draft07().with_transform(RecursiveTransform(without_null));
+    settings
+        .into_generator()
+        .into_root_schema_for::<wire::File>()
+}
+
+/// TOML has no null: what is optional is left out. Defaults that are nothing need not be told either.
+fn without_null(schema: &mut Schema) {
+    schema.remove("default");
+    if let Some(Value::Array(types)) = schema.get_mut("type") {
+        types.retain(|kind| kind != "null");
+        if let [only] = types.as_slice() {
+            let only = only.clone();
+            schema.insert("type".to_owned(), only);
+        }
+    }
+    if let Some(Value::Array(choices)) = schema.get_mut("anyOf") {
+        choices.retain(|choice| choice["type"] != "null");
+        // A reference must stand alone, or its description is lost.
+        if let [_] = choices.as_slice() {
+            let only = Value::Array(std::mem::take(choices));
+            schema.remove("anyOf");
+            schema.insert("allOf".to_owned(), only);
+        }
+    }
 }
 
 /// A cluster, complete and consistent.

@@ -49,13 +49,14 @@ pub(super) fn cluster(recovered: Recovered, problems: &mut Problems) -> Option<C
     let network = check
         .required(file.network, "network", &top)
         .and_then(|network| check.network(network));
-    let has_nas = file.nas.is_some();
+    let has_nas = file.nas.is_some() || check.was_removed("nas");
     let nas = file.nas.and_then(|nas| check.nas(nas, network.as_ref()));
     let access = check.access(file.access);
     let docker = check.docker(file.docker);
     let boot = check.boot(file.boot);
     let packages = check.packages(file.packages);
-    let mut nodes = check.nodes(file.nodes, network.as_ref(), nas.as_ref());
+    let nodes = file.nodes.map(Spanned::into_inner).unwrap_or_default();
+    let mut nodes = check.nodes(nodes, network.as_ref(), nas.as_ref());
     let ports = (file.registry.port.clone(), file.search.port);
     let registry = check.registry(file.registry, &mut nodes, network.as_ref(), has_nas);
     let search = check.search(ports);

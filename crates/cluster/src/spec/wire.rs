@@ -16,45 +16,51 @@ type Placed<T> = Option<Spanned<T>>;
 
 /// A cluster of Raspberry Pis.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, default)]
+#[serde(deny_unknown_fields)]
 #[schemars(title = "bramble cluster file")]
 pub struct File {
     /// Version of this file format: 1.
-    #[schemars(required, with = "i64", range(min = 1, max = 1))]
+    #[schemars(with = "i64", range(min = 1, max = 1))]
     pub version: Placed<i64>,
     /// What the cluster is called. Lower-case letters, digits and hyphens.
-    #[schemars(required, with = "String")]
+    #[schemars(with = "String")]
     pub name: Placed<String>,
     /// The network all nodes are on.
-    #[schemars(required, with = "Network")]
+    #[schemars(with = "Network")]
     pub network: Placed<Network>,
     /// Who may log in.
+    #[serde(default)]
     pub access: Access,
     /// The NFSv4 server whose exports every node mounts. Without it there is no shared storage.
     #[schemars(with = "Option<Nas>")]
     pub nas: Placed<Nas>,
     /// How nodes get and configure Docker.
+    #[serde(default)]
     pub docker: Docker,
     /// What the firmware and the kernel are told.
+    #[serde(default)]
     pub boot: Boot,
     /// The private container registry.
+    #[serde(default)]
     pub registry: Registry,
     /// The seed search.
+    #[serde(default)]
     pub search: Search,
     /// Packages every node gets beyond those its services need.
+    #[serde(default)]
     #[schemars(with = "Vec<String>")]
     pub packages: Vec<Spanned<String>>,
     /// The Pis.
-    #[schemars(required, with = "Vec<Node>", length(min = 1))]
-    pub nodes: Vec<Spanned<Node>>,
+    #[schemars(with = "Vec<Node>", length(min = 1))]
+    pub nodes: Placed<Vec<Spanned<Node>>>,
 }
 
 /// The network all nodes are on.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, default)]
+#[serde(deny_unknown_fields)]
 pub struct Network {
     /// The subnet: `192.168.1.0/24`.
-    #[schemars(required, with = "String")]
+    #[schemars(with = "String")]
     pub subnet: Placed<String>,
     /// The router's address. By default the first address of the subnet.
     #[schemars(with = "Option<String>")]
@@ -66,7 +72,7 @@ pub struct Network {
 
 /// Who may log in.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, default)]
+#[serde(deny_unknown_fields)]
 pub struct Access {
     /// The account on every node. By default `pi`.
     #[schemars(with = "Option<String>")]
@@ -75,16 +81,17 @@ pub struct Access {
     #[schemars(with = "Option<String>")]
     pub password_hash: Placed<String>,
     /// Public keys accepted in addition to the operator's own: `ssh-ed25519 AAAA... name`.
+    #[serde(default)]
     #[schemars(with = "Vec<String>")]
     pub authorized_keys: Vec<Spanned<String>>,
 }
 
 /// The NFSv4 server.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, default)]
+#[serde(deny_unknown_fields)]
 pub struct Nas {
     /// Its address.
-    #[schemars(required, with = "String")]
+    #[schemars(with = "String")]
     pub server: Placed<String>,
     /// The exports to mount, each at `/mnt/nfs/NAME`. By default `pi-cluster` alone.
     #[schemars(with = "Option<Vec<String>>")]
@@ -99,19 +106,20 @@ pub struct Nas {
 
 /// How nodes get and configure Docker.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, default)]
+#[serde(deny_unknown_fields)]
 pub struct Docker {
     /// Where the engine comes from.
     #[schemars(with = "Option<DockerSource>")]
     pub source: Placed<DockerSource>,
     /// Registries to speak plain HTTP with, in addition to the cluster's own: `host:port`.
+    #[serde(default)]
     #[schemars(with = "Vec<String>")]
     pub insecure_registries: Vec<Spanned<String>>,
 }
 
 /// What the firmware and the kernel are told.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, default)]
+#[serde(deny_unknown_fields)]
 pub struct Boot {
     /// Degrees Celsius at which the fan of a PoE HAT goes to its four speeds, slowest first.
     #[schemars(with = "Option<[i64; 4]>")]
@@ -120,19 +128,21 @@ pub struct Boot {
     #[schemars(with = "Option<Overclock>")]
     pub overclock: Placed<Overclock>,
     /// More lines for config.txt.
+    #[serde(default)]
     #[schemars(with = "Vec<String>")]
     pub config: Vec<Spanned<String>>,
     /// More words for the kernel command line.
+    #[serde(default)]
     #[schemars(with = "Vec<String>")]
     pub cmdline: Vec<Spanned<String>>,
 }
 
 /// Faster than the maker meant it.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, default)]
+#[serde(deny_unknown_fields)]
 pub struct Overclock {
     /// Highest frequency of the processor cores, in MHz. A Pi 4 has 1500 or 1800.
-    #[schemars(required, with = "i64")]
+    #[schemars(with = "i64")]
     pub arm_freq: Placed<i64>,
     /// Steps of 25 mV above the usual voltage. By default 0.
     #[schemars(with = "Option<i64>")]
@@ -141,7 +151,7 @@ pub struct Overclock {
 
 /// The private container registry.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, default)]
+#[serde(deny_unknown_fields)]
 pub struct Registry {
     /// The name it is reached by. By default `registry.` and the domain.
     #[schemars(with = "Option<String>")]
@@ -159,7 +169,7 @@ pub struct Registry {
 
 /// The seed search.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, default)]
+#[serde(deny_unknown_fields)]
 pub struct Search {
     /// The port of its web page and API. By default 3000.
     #[schemars(with = "Option<u16>")]
@@ -168,24 +178,26 @@ pub struct Search {
 
 /// One Raspberry Pi.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, default)]
+#[serde(deny_unknown_fields)]
 pub struct Node {
     /// Its host name.
-    #[schemars(required, with = "String")]
+    #[schemars(with = "String")]
     pub name: Placed<String>,
     /// What it does in the swarm. By default a worker.
     #[schemars(with = "Option<Role>")]
     pub role: Placed<Role>,
     /// Its hardware address, printed by `ip link`: `dc:a6:32:01:02:03`.
-    #[schemars(required, with = "String")]
+    #[schemars(with = "String")]
     pub mac: Placed<String>,
     /// The address the router pins to it.
-    #[schemars(required, with = "String")]
+    #[schemars(with = "String")]
     pub ip: Placed<String>,
     /// Other names it answers to.
+    #[serde(default)]
     #[schemars(with = "Vec<String>")]
     pub aliases: Vec<Spanned<String>>,
     /// Swarm node labels, for placement constraints.
+    #[serde(default)]
     #[schemars(with = "BTreeMap<String, String>")]
     pub labels: BTreeMap<Spanned<String>, String>,
 }
