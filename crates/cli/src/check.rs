@@ -113,6 +113,10 @@ fn services(cluster: &Cluster) -> String {
             ),
         ],
     ];
+    if let Some(portainer) = &cluster.portainer {
+        let page = format!("https://{}:{}", cluster.first_manager().ip, portainer.port);
+        rows.push(["portainer".to_owned(), page]);
+    }
     if !cluster.packages.is_empty() {
         rows.push(["packages".to_owned(), cluster.packages.join(" ")]);
     }

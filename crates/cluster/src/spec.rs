@@ -81,6 +81,8 @@ pub struct Cluster {
     pub registry: Registry,
     /// The seed search.
     pub search: Search,
+    /// A web page that shows and manages the swarm, if it is wanted.
+    pub portainer: Option<Portainer>,
     /// Packages every node gets beyond those its services need.
     pub packages: Vec<String>,
     /// All nodes, in the order of the file. Never empty; at least one is a manager.
@@ -200,6 +202,15 @@ impl Registry {
 pub struct Search {
     /// The port its web service is published on, on every node.
     pub port: u16,
+}
+
+/// Portainer: a web page that shows and manages the swarm.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Portainer {
+    /// The port its page is published on, by HTTPS, on every node.
+    pub port: u16,
+    /// The tag of its images.
+    pub tag: String,
 }
 
 /// One Raspberry Pi.

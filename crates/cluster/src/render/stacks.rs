@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use serde_json::{Value, json};
 
 use super::yaml;
-use crate::spec::Cluster;
+use crate::spec::{Cluster, Portainer};
 
 /// References of images by their short names, where they are known better than by tag: `redis` ->
 /// `cluster.gov:5000/redis@sha256:...`.
@@ -33,10 +33,44 @@ pub fn tagged(cluster: &Cluster, name: &str) -> String {
 
 /// All stacks by name.
 pub fn all(cluster: &Cluster, images: &Images) -> BTreeMap<&'static str, String> {
-    BTreeMap::from([
+    let mut stacks = BTreeMap::from([
         ("registry", registry(cluster)),
         ("seeds", seeds(cluster, images)),
-    ])
+    ]);
+    if let Some(wanted) = &cluster.portainer {
+        stacks.insert("portainer", portainer(cluster, wanted));
+    }
+    stacks
+}
+
+/// Portainer and an agent of it on every node. Its database may not lie on NFS, so it stays on one node.
+fn portainer(cluster: &Cluster, wanted: &Portainer) -> String {
+    let bind = |path: &str| json!({ "type": "bind", "source": path, "target": path });
+    let stack = json!({
+        "version": VERSION,
+        "services": {
+            "agent": {
+                "image": format!("portainer/agent:{}", wanted.tag),
+                "networks": ["agents"],
+                "volumes": [bind("/var/run/docker.sock"), bind("/var/lib/docker/volumes")],
+                "deploy": everywhere(&["node.platform.os==linux".to_owned()], "256M"),
+            },
+            "portainer": {
+                "image": format!("portainer/portainer-ce:{}", wanted.tag),
+                "command": ["-H", "tcp://tasks.agent:9001", "--tlsskipverify"],
+                "networks": ["agents"],
+                "ports": [published(9443, wanted.port)],
+                "volumes": [volume("data", "/data")],
+                "deploy": deploy(1, &[on_node(&cluster.first_manager().name)], "256M"),
+            },
+        },
+        "networks": { "agents": { "driver": "overlay", "attachable": true } },
+        "volumes": { "data": {} },
+    });
+    yaml(
+        &format!("Portainer for the cluster {}.", cluster.name),
+        &stack,
+    )
 }
 
 /// The private registry, on its node. Its own image is loaded there, as there is nothing yet to pull it from, and what
@@ -165,14 +199,26 @@ fn healthcheck(command: &[&str]) -> Value {
     json!({ "test": test, "interval": "30s", "timeout": "20s", "retries": 3, "start_period": "2m" })
 }
 
+/// So many of a service, on nodes that meet the constraints.
 fn deploy(replicas: usize, constraints: &[String], memory: &str) -> Value {
-    json!({
-        "mode": "replicated",
-        "replicas": replicas,
-        "placement": { "constraints": constraints },
-        "resources": { "limits": { "memory": memory } },
-        "restart_policy": { "condition": "any", "delay": "5s" },
-        // Two of a kind must not run at once: they would share a volume or a node's processors.
-        "update_config": { "order": "stop-first", "parallelism": 0, "failure_action": "pause" },
-    })
+    placed(
+        json!({ "mode": "replicated", "replicas": replicas }),
+        constraints,
+        memory,
+    )
+}
+
+/// One of a service on each node that meets the constraints.
+fn everywhere(constraints: &[String], memory: &str) -> Value {
+    placed(json!({ "mode": "global" }), constraints, memory)
+}
+
+fn placed(mut deploy: Value, constraints: &[String], memory: &str) -> Value {
+    deploy["placement"] = json!({ "constraints": constraints });
+    deploy["resources"] = json!({ "limits": { "memory": memory } });
+    deploy["restart_policy"] = json!({ "condition": "any", "delay": "5s" });
+    // Two of a kind must not run at once: they would share a volume or a node's processors.
+    deploy["update_config"] =
+        json!({ "order": "stop-first", "parallelism": 0, "failure_action": "pause" });
+    deploy
 }

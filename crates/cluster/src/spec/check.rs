@@ -9,7 +9,7 @@ use toml::Spanned;
 
 use super::problem::Problems;
 use super::recover::Recovered;
-use super::{Access, Cluster, Docker, Nas, Network, Search};
+use super::{Access, Cluster, Docker, Nas, Network, Portainer, Search};
 use super::{names, wire};
 
 /// Waits for the server in the foreground, with Docker behind it, instead of letting containers start on an empty
@@ -20,16 +20,10 @@ const MOUNT_OPTIONS: &str =
 /// Ports on every node that are taken, and by whom.
 const TAKEN_PORTS: [(u16, &str); 4] = [
     (22, "SSH"),
-    (2377, "Swarm management"),
-    (4789, "Swarm's overlay network"),
-    (7946, "Swarm's node discovery"),
+    (2377, "Swarm"),
+    (4789, "Swarm"),
+    (7946, "Swarm"),
 ];
-
-/// The port of the registry, unless the file has another.
-pub(super) const REGISTRY_PORT: u16 = 5000;
-
-/// The port of the search, unless the file has another.
-const SEARCH_PORT: u16 = 3000;
 
 /// Names that lead every machine to itself.
 pub(super) const TAKEN_HOST_NAMES: [&str; 2] = ["localhost", "localhost.localdomain"];
@@ -57,9 +51,21 @@ pub(super) fn cluster(recovered: Recovered, problems: &mut Problems) -> Option<C
     let packages = check.packages(file.packages);
     let nodes = file.nodes.map(Spanned::into_inner).unwrap_or_default();
     let mut nodes = check.nodes(nodes, network.as_ref(), nas.as_ref());
-    let ports = (file.registry.port.clone(), file.search.port);
-    let registry = check.registry(file.registry, &mut nodes, network.as_ref(), has_nas);
-    let search = check.search(ports);
+    let mut ports = Ports::default();
+    let search = Search {
+        port: check.port(&mut ports, "the search", file.search.port, 3000),
+    };
+    let registry_port = check.port(&mut ports, "the registry", file.registry.port.clone(), 5000);
+    let registry = check.registry(
+        file.registry,
+        registry_port,
+        &mut nodes,
+        network.as_ref(),
+        has_nas,
+    );
+    let portainer = file
+        .portainer
+        .map(|portainer| check.portainer(portainer.into_inner(), &mut ports));
 
     Some(Cluster {
         name: name?.into_inner(),
@@ -70,10 +76,15 @@ pub(super) fn cluster(recovered: Recovered, problems: &mut Problems) -> Option<C
         boot,
         registry: registry?,
         search,
+        portainer,
         packages,
         nodes: nodes.into_iter().map(|node| node.node).collect(),
     })
 }
+
+/// Ports on every node that services have, with whose they are and where that is written.
+#[derive(Default)]
+struct Ports(BTreeMap<u16, (&'static str, Option<Range<usize>>)>);
 
 /// Reads and reports.
 pub(super) struct Check<'a> {
@@ -408,47 +419,63 @@ impl Check<'_> {
         packages.into_iter().map(Spanned::into_inner).collect()
     }
 
-    /// A port on every node, `default` if the file has none.
-    pub(super) fn port(&mut self, port: Option<&Spanned<i64>>, default: u16) -> u16 {
-        let Some(port) = port else { return default };
-        let Some(number) = u16::try_from(*port.get_ref())
-            .ok()
-            .filter(|number| *number > 0)
-        else {
-            self.problems
-                .error(port.span(), format!("{} is not a port", port.get_ref()))
-                .help_is("ports go from 1 to 65535");
-            return default;
+    /// The port on every node of the service `whose`: `default` if the file has none.
+    fn port(
+        &mut self,
+        ports: &mut Ports,
+        whose: &'static str,
+        written: Option<Spanned<i64>>,
+        default: u16,
+    ) -> u16 {
+        let number = match written
+            .as_ref()
+            .map(|port| (u16::try_from(*port.get_ref()), port))
+        {
+            None => default,
+            Some((Ok(number), _)) if number > 0 => number,
+            Some((_, port)) => {
+                self.problems
+                    .error(port.span(), format!("{} is not a port", port.get_ref()))
+                    .help_is("ports go from 1 to 65535");
+                return default;
+            }
         };
-        if let Some((_, whose)) = TAKEN_PORTS.iter().find(|(taken, _)| *taken == number) {
+        let span = written.map(|port| port.span());
+        let taken = TAKEN_PORTS
+            .iter()
+            .find(|(port, _)| *port == number)
+            .map(|(_, whose)| (*whose, None));
+        if let Some((other, place)) = taken.or_else(|| ports.0.get(&number).cloned()) {
+            // One of them is written down, since the defaults differ.
+            let span = span.clone().or(place).unwrap_or(0..0);
             self.problems.error(
-                port.span(),
-                format!("port {number} on every node belongs to {whose}"),
+                span,
+                format!("{other} and {whose} both want port {number} on every node"),
             );
         }
+        ports.0.insert(number, (whose, span));
         number
     }
 
-    /// The search, given the ports of the registry and its own.
-    fn search(
-        &mut self,
-        (registry, search): (Option<Spanned<i64>>, Option<Spanned<i64>>),
-    ) -> Search {
-        let port = self.port(search.as_ref(), SEARCH_PORT);
-        let registry_port = registry
+    fn portainer(&mut self, portainer: wire::Portainer, ports: &mut Ports) -> Portainer {
+        if let Some(tag) = portainer
+            .tag
             .as_ref()
-            .map_or(i64::from(REGISTRY_PORT), |port| *port.get_ref());
-        // One of them is written down, since the defaults differ.
-        if let Some(written) = search
-            .or(registry)
-            .filter(|_| i64::from(port) == registry_port)
+            .filter(|tag| !names::is_path_component(tag.get_ref()))
         {
-            self.problems.error(
-                written.span(),
-                format!("port {port} is both the registry's and the search's"),
-            );
+            self.problems
+                .error(
+                    tag.span(),
+                    format!("\"{}\" cannot be the tag of an image", tag.get_ref()),
+                )
+                .help_is("use letters, digits, `-`, `_` and `.`, like `lts` or `2.27.9`");
         }
-        Search { port }
+        Portainer {
+            port: self.port(ports, "Portainer", portainer.port, 9443),
+            tag: portainer
+                .tag
+                .map_or_else(|| "lts".to_owned(), Spanned::into_inner),
+        }
     }
 
     /// Reports every item that was there before, and points at the first.

@@ -5,7 +5,7 @@ use std::ops::Range;
 
 use toml::Spanned;
 
-use super::check::{Check, REGISTRY_PORT, TAKEN_HOST_NAMES};
+use super::check::{Check, TAKEN_HOST_NAMES};
 use super::{Mac, NFS_ROOT, Nas, Network, Node, Registry, Role, SHARED_LINK, names, wire};
 
 /// Where registry data lies on a cluster without a NAS.
@@ -215,11 +215,11 @@ impl Check<'_> {
     pub(super) fn registry(
         &mut self,
         registry: wire::Registry,
+        port: u16,
         nodes: &mut [Draft],
         network: Option<&Network>,
         has_nas: bool,
     ) -> Option<Registry> {
-        let port = self.port(registry.port.as_ref(), REGISTRY_PORT);
         let data = self.registry_data(registry.data, has_nas);
         let host = registry.host;
         if let Some(host) = &host {

@@ -46,6 +46,9 @@ pub struct File {
     /// The seed search.
     #[serde(default)]
     pub search: Search,
+    /// Portainer, a web page that shows and manages the swarm. Without this table there is none.
+    #[schemars(with = "Option<Portainer>")]
+    pub portainer: Placed<Portainer>,
     /// Packages every node gets beyond those its services need.
     #[serde(default)]
     #[schemars(with = "Vec<String>")]
@@ -174,6 +177,18 @@ pub struct Search {
     /// The port of its web page and API. By default 3000.
     #[schemars(with = "Option<u16>")]
     pub port: Placed<i64>,
+}
+
+/// Portainer, a web page that shows and manages the swarm.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Portainer {
+    /// The port of its page, spoken to by HTTPS. By default 9443.
+    #[schemars(with = "Option<u16>")]
+    pub port: Placed<i64>,
+    /// The tag of its images. By default `lts`.
+    #[schemars(with = "Option<String>")]
+    pub tag: Placed<String>,
 }
 
 /// One Raspberry Pi.
