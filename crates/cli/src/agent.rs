@@ -146,6 +146,19 @@ pub(crate) fn swarm(remote: &Remote, manager: &str, tokens: bool) -> anyhow::Res
     )
 }
 
+/// How the swarm is, from a manager, every few seconds. Ends when the manager does not answer any more.
+pub(crate) fn watch(
+    remote: &Remote,
+    manager: &str,
+    seconds: u64,
+) -> anyhow::Result<impl Iterator<Item = SwarmView>> {
+    let lines = remote.lines(
+        manager,
+        &format!("exec sudo -n {CURRENT} swarm --every {seconds}"),
+    )?;
+    Ok(lines.map_while(|line| serde_json::from_str(&line.ok()?).ok()))
+}
+
 /// A manager that answers, and how the swarm is.
 pub(crate) fn manager<'a>(
     remote: &Remote,

@@ -1,9 +1,9 @@
 //! The nodes, reached by the system's own `ssh`: one shared connection to each, however many commands run over it.
 
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::path::PathBuf;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, ChildStdout, Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -33,10 +33,21 @@ pub(crate) struct Ended {
     pub(crate) errors: String,
 }
 
+/// An `ssh` that ends when this is dropped.
+#[derive(Debug)]
+struct Running(Child);
+
+/// What a command on a node prints, line by line, for as long as somebody wants to know.
+#[derive(Debug)]
+pub(crate) struct Lines {
+    _ssh: Running,
+    lines: io::Lines<BufReader<ChildStdout>>,
+}
+
 /// A port of this machine that leads to a port of a node, for as long as this lives.
 #[derive(Debug)]
 pub(crate) struct Tunnel {
-    child: Child,
+    ssh: Running,
     /// The port on 127.0.0.1.
     pub(crate) port: u16,
 }
@@ -133,6 +144,25 @@ impl Remote {
         Ok(output)
     }
 
+    /// Starts a command that goes on printing until the returned lines are dropped.
+    pub(crate) fn lines(&self, node: &str, command: &str) -> anyhow::Result<Lines> {
+        let mut child = self
+            .ssh()
+            .args(["-T", node, "--", command])
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .context("cannot start `ssh`; is the OpenSSH client installed?")?;
+        let Some(stdout) = child.stdout.take() else {
+            unreachable!("it was asked to be a pipe");
+        };
+        Ok(Lines {
+            _ssh: Running(child),
+            lines: BufReader::new(stdout).lines(),
+        })
+    }
+
     /// Opens a way to `port` of a node, through the node's own network stack.
     ///
     /// It has a connection of its own, so that it ends when it is dropped.
@@ -159,12 +189,15 @@ impl Remote {
             .stderr(Stdio::piped())
             .spawn()
             .context("cannot start `ssh`; is the OpenSSH client installed?")?;
-        let mut tunnel = Tunnel { child, port: local };
+        let mut tunnel = Tunnel {
+            ssh: Running(child),
+            port: local,
+        };
         let start = Instant::now();
         while TcpStream::connect((Ipv4Addr::LOCALHOST, local)).is_err() {
-            if tunnel.child.try_wait()?.is_some() {
+            if tunnel.ssh.0.try_wait()?.is_some() {
                 let mut errors = String::new();
-                if let Some(mut stderr) = tunnel.child.stderr.take() {
+                if let Some(mut stderr) = tunnel.ssh.0.stderr.take() {
                     stderr.read_to_string(&mut errors).ok();
                 }
                 bail!(
@@ -184,17 +217,25 @@ impl Remote {
     }
 }
 
-impl Drop for Tunnel {
+impl Iterator for Lines {
+    type Item = io::Result<String>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        self.lines.next()
+    }
+}
+
+impl Drop for Running {
     fn drop(&mut self) {
         // It may have ended by itself; there is nothing left to do then.
-        self.child.kill().ok();
-        self.child.wait().ok();
+        self.0.kill().ok();
+        self.0.wait().ok();
     }
 }
 
 /// Writes all of `input`, as far as the other side wants it: its exit code says why it stopped.
 fn feed(mut input: impl Read, mut stdin: impl Write) {
-    std::io::copy(&mut input, &mut stdin).ok();
+    io::copy(&mut input, &mut stdin).ok();
 }
 
 fn free_port() -> anyhow::Result<u16> {

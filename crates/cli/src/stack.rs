@@ -7,6 +7,7 @@ use std::process::ExitCode;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use anyhow::anyhow;
 use bramble_cluster::render::stacks::{self, Images};
 use bramble_cluster::spec::Cluster;
 use bramble_provision::{Service, SwarmView};
@@ -19,8 +20,8 @@ use crate::layout::Layout;
 use crate::remote::{Remote, quoted};
 use crate::text::{count, table};
 
-/// How often the swarm is asked how far it is: each time costs the manager a login.
-const INTERVAL: Duration = Duration::from_secs(2);
+/// How often the swarm is asked how far it is, in seconds.
+const INTERVAL: u64 = 2;
 
 /// The image that cannot come from the registry, being the registry: it is loaded, and known by its tag.
 const LOADED: &str = "registry";
@@ -153,43 +154,52 @@ fn deploy(
     );
     print!("{}", remote.output(manager, &command, stack.as_bytes())?);
 
-    let start = Instant::now();
-    let timeout = Duration::from_secs(60 * u64::from(args.timeout));
+    let deadline = Instant::now() + Duration::from_secs(60 * u64::from(args.timeout));
     let bar = spinner();
     let mut told = BTreeSet::new();
-    loop {
-        let services = of_stack(agent::swarm(remote, manager, false)?, &args.name);
-        let state = Progress::of(&services);
-        for trouble in &state.troubles {
-            if told.insert(trouble.clone()) {
-                bar.suspend(|| eprintln!("{trouble}"));
+    let mut last = Vec::new();
+    // Again from the start where the connection is lost: the stack goes on without us.
+    while Instant::now() < deadline {
+        for view in agent::watch(remote, manager, INTERVAL)? {
+            last = of_stack(view, &args.name);
+            let state = Progress::of(&last);
+            for trouble in &state.troubles {
+                if told.insert(trouble.clone()) {
+                    bar.suspend(|| eprintln!("{trouble}"));
+                }
+            }
+            if state.waiting.is_empty() {
+                bar.finish_and_clear();
+                print!("{}", listed(&last));
+                return Ok(ExitCode::SUCCESS);
+            }
+            bar.set_message(state.waiting.join(", "));
+            if state.stuck || Instant::now() > deadline {
+                return Err(given_up(args, &last, &bar));
             }
         }
-        bar.set_message(state.waiting.join(", "));
-        if state.waiting.is_empty() {
-            bar.finish_and_clear();
-            print!("{}", listed(&services));
-            return Ok(ExitCode::SUCCESS);
-        }
-        if state.stuck || start.elapsed() > timeout {
-            bar.finish_and_clear();
-            print!("{}", listed(&services));
-            print!("{}", tasks(&services));
-            let why = match state.stuck {
-                true => "the update was stopped because a task failed".into(),
-                false => format!(
-                    "not all of it runs after {}",
-                    count(args.timeout.into(), "minute")
-                ),
-            };
-            anyhow::bail!(
-                "stack {}: {why}; waiting for {}",
-                args.name,
-                state.waiting.join(", ")
-            );
-        }
-        thread::sleep(INTERVAL);
+        thread::sleep(Duration::from_secs(INTERVAL));
     }
+    Err(given_up(args, &last, &bar))
+}
+
+/// Shows all that is known of a stack that does not run, and says why it is given up.
+fn given_up(args: &Deploy, services: &[Service], bar: &ProgressBar) -> anyhow::Error {
+    bar.finish_and_clear();
+    print!("{}{}", listed(services), tasks(services));
+    let state = Progress::of(services);
+    let why = match state.stuck {
+        true => "swarm stopped the update because a task failed".into(),
+        false => format!(
+            "not all of it runs after {}",
+            count(args.timeout.into(), "minute")
+        ),
+    };
+    anyhow!(
+        "stack {}: {why}; waiting for {}",
+        args.name,
+        state.waiting.join(", ")
+    )
 }
 
 fn of_stack(view: SwarmView, name: &str) -> Vec<Service> {

@@ -9,6 +9,8 @@ mod lock;
 use std::{
     io::{self, Read, Write},
     process::ExitCode,
+    thread,
+    time::Duration,
 };
 
 use anyhow::{Context, Result};
@@ -47,6 +49,9 @@ enum Verb {
         /// With the secrets by which others join
         #[arg(long)]
         tokens: bool,
+        /// Again and again, a line each time, until nobody listens
+        #[arg(long, value_name = "SECONDS")]
+        every: Option<u64>,
     },
 }
 
@@ -56,9 +61,7 @@ fn main() -> ExitCode {
         Verb::Facts => Facts::gather(&System::host(), env!("CARGO_PKG_VERSION"))
             .map_err(Into::into)
             .and_then(print),
-        Verb::Swarm { tokens } => SwarmView::of(&System::host(), tokens)
-            .map_err(Into::into)
-            .and_then(print),
+        Verb::Swarm { tokens, every } => swarm(tokens, every.map(Duration::from_secs)),
     };
     result.unwrap_or_else(|error| {
         eprintln!("bramble-node: {error:#}");
@@ -90,7 +93,20 @@ fn say(event: &Event) -> io::Result<()> {
     out.flush()
 }
 
+fn swarm(tokens: bool, every: Option<Duration>) -> Result<ExitCode> {
+    let system = System::host();
+    loop {
+        print(SwarmView::of(&system, tokens)?)?;
+        match every {
+            Some(pause) => thread::sleep(pause),
+            None => return Ok(ExitCode::SUCCESS),
+        }
+    }
+}
+
 fn print(value: impl Serialize) -> Result<ExitCode> {
-    println!("{}", serde_json::to_string(&value)?);
+    let mut out = io::stdout().lock();
+    writeln!(out, "{}", serde_json::to_string(&value)?).context("nobody listens any more")?;
+    out.flush()?;
     Ok(ExitCode::SUCCESS)
 }
