@@ -170,3 +170,102 @@ impl Layout {
 fn entry(blob: &Descriptor) -> String {
     format!("blobs/{}", blob.digest.replace(':', "/"))
 }
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use std::collections::BTreeMap;
+
+    use sha2::{Digest, Sha256};
+
+    use super::*;
+
+    /// Writes a layout with a configuration and a layer into `dir`.
+    pub(crate) fn example(dir: &Path) -> Layout {
+        let blob = |media_type: &str, content: &[u8]| {
+            let digits: String = Sha256::digest(content)
+                .iter()
+                .map(|byte| format!("{byte:02x}"))
+                .collect();
+            fs::create_dir_all(dir.join("blobs/sha256")).unwrap();
+            fs::write(dir.join("blobs/sha256").join(&digits), content).unwrap();
+            let digest = format!("sha256:{digits}");
+            Descriptor {
+                media_type: media_type.into(),
+                digest,
+                size: content.len() as u64,
+            }
+        };
+        let config = blob("application/vnd.oci.image.config.v1+json", b"{}");
+        let layer = blob(
+            "application/vnd.oci.image.layer.v1.tar+gzip",
+            b"not looked at",
+        );
+        let media_type = "application/vnd.oci.image.manifest.v1+json";
+        let manifest = json!({
+            "schemaVersion": 2, "mediaType": media_type, "config": config, "layers": [layer],
+        });
+        let manifest = blob(media_type, manifest.to_string().as_bytes());
+        fs::write(
+            dir.join("index.json"),
+            json!({"manifests": [manifest]}).to_string(),
+        )
+        .unwrap();
+        fs::write(dir.join("oci-layout"), "{}").unwrap();
+        Layout::read(dir).unwrap()
+    }
+
+    #[test]
+    fn the_archive_has_what_both_kinds_of_engine_look_for() {
+        let dir = tempfile::tempdir().unwrap();
+        let layout = example(&dir.path().join("redis"));
+        let mut archive = Vec::new();
+        layout
+            .write_archive("cluster.gov:5000/redis:0.1.0", &mut archive)
+            .unwrap();
+
+        let mut files = BTreeMap::new();
+        for entry in tar::Archive::new(&archive[..]).entries().unwrap() {
+            let mut entry = entry.unwrap();
+            let mut text = String::new();
+            io::Read::read_to_string(&mut entry, &mut text).unwrap();
+            files.insert(entry.path().unwrap().display().to_string(), text);
+        }
+        insta::assert_yaml_snapshot!(files);
+    }
+
+    #[test]
+    fn a_layout_is_looked_at_before_it_is_used() {
+        let dir = tempfile::tempdir().unwrap();
+        let layout = example(dir.path());
+        let index = |manifests: serde_json::Value| {
+            fs::write(
+                dir.path().join("index.json"),
+                json!({"manifests": manifests}).to_string(),
+            )
+            .unwrap();
+            format!("{:#}", Layout::read(dir.path()).unwrap_err())
+        };
+        let away = json!({"mediaType": "x", "digest": "sha256:../../etc/passwd", "size": 1});
+        for (manifests, said) in [
+            (json!([]), "it holds 0 images instead of one"),
+            (
+                json!([layout.manifest, layout.manifest]),
+                "it holds 2 images instead of one",
+            ),
+            (
+                json!([away]),
+                "`sha256:../../etc/passwd` is no SHA-256 digest",
+            ),
+        ] {
+            let error = index(manifests);
+            assert!(error.contains(said), "{error}");
+        }
+
+        let cut = Descriptor {
+            size: 5,
+            ..layout.config.clone()
+        };
+        let error = layout.open(&cut).unwrap_err().to_string();
+        assert!(error.contains("has 2 bytes, not 5"), "{error}");
+    }
+}

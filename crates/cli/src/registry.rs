@@ -163,6 +163,7 @@ fn progress(size: u64, name: &str) -> ProgressBar {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::layout;
 
     #[test]
     fn uploads_stay_on_our_side_of_the_tunnel() {
@@ -183,5 +184,48 @@ mod tests {
         for (location, url) in cases {
             assert_eq!(registry.upload_url(location, "d"), url);
         }
+    }
+
+    const SERVER: &str = "/usr/bin/docker-registry";
+
+    #[test]
+    fn a_real_registry_takes_an_image_once() {
+        if !std::path::Path::new(SERVER).exists() {
+            eprintln!("skipped: there is no {SERVER}");
+            return;
+        }
+        let dir = tempfile::tempdir().unwrap();
+        let layout = layout::tests::example(&dir.path().join("example"));
+        let port = crate::remote::free_port().unwrap();
+        let config = dir.path().join("config.yml");
+        let storage = dir.path().join("storage");
+        std::fs::write(
+            &config,
+            format!(
+                "version: 0.1\nstorage: {{filesystem: {{rootdirectory: {}}}}}\nhttp: {{addr: '127.0.0.1:{port}'}}\n",
+                storage.display()
+            ),
+        )
+        .unwrap();
+        let log = std::fs::File::create(dir.path().join("log")).unwrap();
+        let mut server = std::process::Command::new(SERVER)
+            .arg("serve")
+            .arg(config)
+            .stdout(log.try_clone().unwrap())
+            .stderr(log)
+            .spawn()
+            .unwrap();
+        let push = || Registry::at(port)?.push(&layout, "0.1.0");
+        let pushes = [push(), push()];
+        server.kill().unwrap();
+        server.wait().unwrap();
+        let sent = pushes.map(|pushed| pushed.unwrap().sent);
+        assert_eq!(sent, [layout.size(), 0]);
+        let tag = storage
+            .join("docker/registry/v2/repositories/example/_manifests/tags/0.1.0/current/link");
+        assert_eq!(
+            std::fs::read_to_string(tag).unwrap(),
+            layout.manifest.digest
+        );
     }
 }

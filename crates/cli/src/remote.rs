@@ -238,7 +238,8 @@ fn feed(mut input: impl Read, mut stdin: impl Write) {
     io::copy(&mut input, &mut stdin).ok();
 }
 
-fn free_port() -> anyhow::Result<u16> {
+/// A port of 127.0.0.1 that nobody has just now.
+pub(crate) fn free_port() -> anyhow::Result<u16> {
     let listener =
         TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).context("no free port on 127.0.0.1")?;
     Ok(listener.local_addr()?.port())
