@@ -65,6 +65,8 @@ ip = \"192.168.1.51\"
 }
 
 const NAS: &str = "[nas]\nserver = \"192.168.1.2\"\n";
+const NODES: &str = "[[nodes]]\nname = \"boss\"\nrole = \"manager\"\nmac = \"dc:a6:32:00:00:01\"\nip = \"192.168.1.50\"\n\
+                     [[nodes]]\nname = \"hand\"\nmac = \"dc:a6:32:00:00:02\"\nip = \"192.168.1.51\"\n";
 const HAND_IP: &str = "ip = \"192.168.1.51\"";
 
 type Mistake<'a> = (&'a str, &'a [(&'a str, &'a str)], usize);
@@ -109,7 +111,7 @@ const MISTAKES: &[Mistake] = &[
     ("alias_malformed", &[(HAND_IP, "ip = \"192.168.1.51\"\naliases = [\"cluster..gov\"]")], 16),
     ("label_malformed", &[(HAND_IP, "ip = \"192.168.1.51\"\nlabels = { \"a=b\" = \"c\" }")], 16),
     ("no_manager", &[("role = \"manager\"\n", "")], 8),
-    ("no_nodes", &[("[[nodes]]\nname = \"boss\"\nrole = \"manager\"\nmac = \"dc:a6:32:00:00:01\"\nip = \"192.168.1.50\"\n[[nodes]]\nname = \"hand\"\nmac = \"dc:a6:32:00:00:02\"\nip = \"192.168.1.51\"\n", "")], 1),
+    ("no_nodes", &[(NODES, "")], 1),
     ("nas_server_missing", &[("server = \"192.168.1.2\"\n", "")], 5),
     ("nas_server_is_broadcast", &[("192.168.1.2\"", "192.168.1.255\"")], 6),
     ("exports_empty", &[("server", "exports = []\nserver")], 6),
@@ -147,6 +149,11 @@ const MISTAKES: &[Mistake] = &[
     ("password_hash_is_a_password", &[("[nas]", "[access]\npassword_hash = \"hunter2\"\n[nas]")], 6),
     ("password_hash_of_unknown_kind", &[("[nas]", "[access]\npassword_hash = \"$1$abc$def\"\n[nas]")], 6),
     ("password", &[("[nas]", "[access]\npassword = \"hunter2\"\n[nas]")], 6),
+    ("password_without_quotes", &[("[nas]", "[access]\npassword = hunter2\n[nas]")], 6),
+    ("ip_without_quotes", &[("\"192.168.1.51\"", "192.168.1.51")], 15),
+    ("exports_no_list", &[("server", "exports = \"plex\"\nserver")], 6),
+    ("nas_no_table", &[(NAS, "[[nas]]\nserver = \"192.168.1.2\"\n")], 5),
+    ("nodes_no_tables", &[("[network]", "nodes = [\"a\"]\n[network]"), (NODES, "")], 3),
     ("private_key", &[("[nas]", "[access]\nauthorized_keys = [\"\"\"-----BEGIN OPENSSH PRIVATE KEY-----\nb3BlbnNzaC1rZXktdjEAAAAA\n-----END OPENSSH PRIVATE KEY-----\"\"\"]\n[nas]")], 6),
     ("private_key_in_comment", &[("[nas]", "# -----BEGIN RSA PRIVATE KEY-----\n# MIIEpAIBAAKCAQEA\n[nas]")], 5),
 ];
@@ -172,6 +179,15 @@ fn each_mistake_is_one_error_at_its_line() {
         insta::assert_snapshot!(*name, rendered(&problems));
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn talk_of_secrets_is_none() {
+    let comment = two_pi(&[(
+        "[nas]",
+        "# The password = what you were told; token=none.\n[nas]",
+    )]);
+    assert!(Cluster::parse("cluster.toml", &comment).is_ok());
 }
 
 #[test]

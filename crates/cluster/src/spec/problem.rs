@@ -135,6 +135,11 @@ impl Problems {
         self.list.last_mut().expect("just pushed")
     }
 
+    /// The text at `span`.
+    pub(super) fn text(&self, span: &Range<usize>) -> &str {
+        &self.source.inner()[span.clone()]
+    }
+
     /// Drops what was found in the lines of `span`.
     pub(super) fn forget_at(&mut self, span: &Range<usize>) {
         let text = self.source.inner();

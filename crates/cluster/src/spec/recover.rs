@@ -23,7 +23,7 @@ pub(super) struct Recovered {
 pub(super) fn read(text: &str, problems: &mut Problems) -> Option<Recovered> {
     let (mut table, errors) = DeTable::parse_recoverable(text);
     for error in &errors {
-        problems.error(error.span().unwrap_or(0..0), error.message());
+        report(error, problems);
     }
     if !errors.is_empty() {
         return None;
@@ -35,15 +35,78 @@ pub(super) fn read(text: &str, problems: &mut Problems) -> Option<Recovered> {
             Ok(file) => return Some(Recovered { file, removed }),
             Err(error) => error,
         };
-        let span = error.span().unwrap_or(0..0);
-        problems.error(
-            span.clone(),
-            error
-                .message()
-                .replace("expected i64", "expected an integer"),
-        );
+        let span = report(&error, problems);
         removed.push(remove_from_table(table.get_mut(), &span)?);
     }
+}
+
+/// Reports an error in the words of this file rather than those of its reader. Returns its place.
+fn report(error: &toml::de::Error, problems: &mut Problems) -> Range<usize> {
+    let span = error.span().unwrap_or(0..0);
+    let (message, help) = explained(error.message(), problems.text(&span));
+    let problem = problems.error(span.clone(), message);
+    if let Some(help) = help {
+        problem.help_is(help);
+    }
+    span
+}
+
+/// What `message` about `text` means, and what to do about it.
+fn explained(message: &str, text: &str) -> (String, Option<String>) {
+    match message.split('`').collect::<Vec<_>>().as_slice() {
+        ["unknown field ", key, known @ ..] => (
+            format!("there is no key `{key}` here"),
+            Some(meant(key, known)),
+        ),
+        ["unknown variant ", value, known @ ..] => (
+            format!("\"{value}\" is not known here"),
+            Some(meant(value, known)),
+        ),
+        _ if text.starts_with("[[") => {
+            let one = text.replace("[[", "[").replace("]]", "]");
+            (format!("there is one of this, not a list: `{one}`"), None)
+        }
+        _ if UNQUOTED.iter().any(|sign| message.starts_with(sign)) => {
+            let help = "text stands in quotes: `ip = \"192.168.1.200\"`";
+            (
+                "this value cannot be read".to_owned(),
+                Some(help.to_owned()),
+            )
+        }
+        _ => (in_toml_words(message), None),
+    }
+}
+
+/// How errors about text without quotes begin.
+const UNQUOTED: [&str; 3] = [
+    "invalid float",
+    "invalid integer",
+    "string values must be quoted",
+];
+
+/// Which of the known words, between which others stand, was meant.
+fn meant(word: &str, known: &[&str]) -> String {
+    let known: Vec<&str> = known.iter().skip(1).step_by(2).copied().collect();
+    let likeness = |other: &str| strsim::jaro_winkler(&word.to_lowercase(), other);
+    let nearest = known
+        .iter()
+        .copied()
+        .max_by(|a, b| likeness(a).total_cmp(&likeness(b)));
+    match nearest.filter(|nearest| likeness(nearest) > 0.85) {
+        Some(nearest) => format!("is `{nearest}` meant? known are: {}", known.join(", ")),
+        None => format!("known are: {}", known.join(", ")),
+    }
+}
+
+fn in_toml_words(message: &str) -> String {
+    let message = match message.split_once("struct ") {
+        Some((before, _)) => format!("{before}a table"),
+        None => message.to_owned(),
+    };
+    message
+        .replace("a sequence", "a list")
+        .replace(": map,", ": table,")
+        .replace("i64", "an integer")
 }
 
 /// Takes out the entry whose key or value lies at `span`, and returns its key.

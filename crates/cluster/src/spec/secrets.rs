@@ -100,11 +100,19 @@ fn secret_fields(text: &str) -> Vec<Secret> {
             continue;
         }
         let start = equals + 1 + (after.len() - value.len());
-        if let Some(length) = string_length(value) {
+        let line = value.lines().next().unwrap_or_default().trim_end();
+        // In a comment, what has no quotes is prose.
+        let in_comment = text[..equals]
+            .lines()
+            .next_back()
+            .is_some_and(|line| line.contains('#'));
+        let bare = if in_comment { 0 } else { line.len() };
+        let span = start..start + string_length(value).unwrap_or(bare);
+        if !span.is_empty() {
             found.push(Secret {
-                span: start..start + length,
+                span: span.clone(),
                 what: "a password or token",
-                hidden: start..start + length,
+                hidden: span,
             });
         }
     }
