@@ -7,7 +7,9 @@ use bramble_world::{Set, Table};
 
 use crate::placement::Placement;
 use crate::rng::Rng;
-use crate::select::select;
+#[cfg(target_arch = "x86_64")]
+use crate::select::Bmi2;
+use crate::select::{Bits, Portable, select};
 
 /// Which engine to use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -52,19 +54,55 @@ impl Fill {
 }
 
 /// Fills a placement from a seed. False if the engine got stuck.
-pub(crate) type Engine<const W: usize> = fn(&Table<W>, u32, &mut Placement<W>) -> bool;
+pub(crate) type Engine<const W: usize> = fn(Fill, &Table<W>, u32, &mut Placement<W>) -> bool;
 
-/// The engine compiled for a generator and a width of sets.
-pub(crate) fn engine<const W: usize, R: Rng>(fill: Fill) -> Engine<W> {
+/// The engines compiled for a generator, a width of sets, and this machine.
+pub(crate) fn engine<const W: usize, R: Rng>() -> Engine<W> {
+    #[cfg(target_arch = "x86_64")]
+    if Bmi2::is_there() {
+        return with_bmi2::<W, R>;
+    }
+    place::<W, R, Portable>
+}
+
+#[cfg(target_arch = "x86_64")]
+fn with_bmi2<const W: usize, R: Rng>(
+    fill: Fill,
+    table: &Table<W>,
+    seed: u32,
+    placement: &mut Placement<W>,
+) -> bool {
+    #[target_feature(enable = "bmi1,bmi2,popcnt")]
+    fn inner<const W: usize, R: Rng>(
+        fill: Fill,
+        table: &Table<W>,
+        seed: u32,
+        placement: &mut Placement<W>,
+    ) -> bool {
+        place::<W, R, Bmi2>(fill, table, seed, placement)
+    }
+    // SAFETY: `engine` gives this out only where the machine has these.
+    unsafe { inner::<W, R>(fill, table, seed, placement) }
+}
+
+/// All is inlined into this one, so that it can be compiled for different machines.
+#[inline(always)]
+fn place<const W: usize, R: Rng, B: Bits>(
+    fill: Fill,
+    table: &Table<W>,
+    seed: u32,
+    placement: &mut Placement<W>,
+) -> bool {
     match fill {
-        Fill::Shuffle => shuffle::<W, R>,
-        Fill::Forward => forward::<W, R, false>,
-        Fill::Guarded => forward::<W, R, true>,
-        Fill::Assumed => assumed::<W, R>,
-        Fill::Ladder => ladder::<W, R>,
+        Fill::Shuffle => shuffle::<W, R>(table, seed, placement),
+        Fill::Forward => forward::<W, R, B, false>(table, seed, placement),
+        Fill::Guarded => forward::<W, R, B, true>(table, seed, placement),
+        Fill::Assumed => assumed::<W, R, B>(table, seed, placement),
+        Fill::Ladder => ladder::<W, R, B>(table, seed, placement),
     }
 }
 
+#[inline(always)]
 fn shuffle<const W: usize, R: Rng>(
     table: &Table<W>,
     seed: u32,
@@ -78,7 +116,8 @@ fn shuffle<const W: usize, R: Rng>(
     true
 }
 
-fn forward<const W: usize, R: Rng, const GUARDED: bool>(
+#[inline(always)]
+fn forward<const W: usize, R: Rng, B: Bits, const GUARDED: bool>(
     table: &Table<W>,
     seed: u32,
     placement: &mut Placement<W>,
@@ -87,7 +126,7 @@ fn forward<const W: usize, R: Rng, const GUARDED: bool>(
     let mut remaining = Set::below(table.len);
     let mut frontier = Frontier::new(table);
     for left in (1..=table.len as u32).rev() {
-        let Some(location) = frontier.take(&mut rng) else {
+        let Some(location) = frontier.take::<B>(&mut rng) else {
             return false;
         };
         // Whatever is filled was open when it was, and stays open: so an item that opens anything opens something unfilled.
@@ -100,7 +139,7 @@ fn forward<const W: usize, R: Rng, const GUARDED: bool>(
         if count == 0 {
             return false;
         }
-        let item = select(items, rng.draw(count));
+        let item = select::<B, W>(items, rng.draw(count));
         remaining.remove(item);
         placement.put(table, location, item);
         frontier.gain(table, placement.filled, item);
@@ -129,11 +168,11 @@ impl<const W: usize> Frontier<W> {
 
     /// Draws one of the open locations, which is then no longer among them. `None` if there are none.
     #[inline(always)]
-    fn take(&mut self, rng: &mut impl Rng) -> Option<usize> {
+    fn take<B: Bits>(&mut self, rng: &mut impl Rng) -> Option<usize> {
         if self.choices == 0 {
             return None;
         }
-        let location = select(self.open, rng.draw(self.choices));
+        let location = select::<B, W>(self.open, rng.draw(self.choices));
         self.open.remove(location);
         self.choices -= 1;
         Some(location)
@@ -153,7 +192,8 @@ impl<const W: usize> Frontier<W> {
     }
 }
 
-fn assumed<const W: usize, R: Rng>(
+#[inline(always)]
+fn assumed<const W: usize, R: Rng, B: Bits>(
     table: &Table<W>,
     seed: u32,
     placement: &mut Placement<W>,
@@ -172,7 +212,7 @@ fn assumed<const W: usize, R: Rng>(
         if choices == 0 {
             return false;
         }
-        let location = select(candidates, rng.draw(choices));
+        let location = select::<B, W>(candidates, rng.draw(choices));
         unfilled.remove(location);
         placement.put(table, location, item);
     }
@@ -202,7 +242,8 @@ fn closure<const W: usize>(table: &Table<W>, placement: &Placement<W>, mut power
     }
 }
 
-fn ladder<const W: usize, R: Rng>(
+#[inline(always)]
+fn ladder<const W: usize, R: Rng, B: Bits>(
     table: &Table<W>,
     seed: u32,
     placement: &mut Placement<W>,
@@ -214,13 +255,13 @@ fn ladder<const W: usize, R: Rng>(
     let mut count = items.len();
     for _ in 0..table.len {
         rng.restart();
-        let Some(location) = frontier.take(&mut rng) else {
+        let Some(location) = frontier.take::<B>(&mut rng) else {
             return false;
         };
         if count == 0 {
             return false;
         }
-        let item = select(items, rng.draw(count));
+        let item = select::<B, W>(items, rng.draw(count));
         remaining.remove(item);
         items.remove(item);
         count -= 1;

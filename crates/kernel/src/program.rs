@@ -32,6 +32,7 @@ struct Compiled<const W: usize> {
     table: Table<W>,
     target: Target<W>,
     engine: Engine<W>,
+    fill: Fill,
 }
 
 /// One seed in full.
@@ -100,13 +101,14 @@ impl Program {
 impl<const W: usize> Compiled<W> {
     fn new(table: Table<W>, fill: Fill, random: Random, goal: Option<&Goal>) -> Self {
         let engine = match random {
-            Random::Dotnet => engine::<W, Dotnet>(fill),
-            Random::Pcg32 => engine::<W, Pcg32>(fill),
+            Random::Dotnet => engine::<W, Dotnet>(),
+            Random::Pcg32 => engine::<W, Pcg32>(),
         };
         Compiled {
             target: Target::new(&table, goal),
             table,
             engine,
+            fill,
         }
     }
 
@@ -116,7 +118,7 @@ impl<const W: usize> Compiled<W> {
         for seed in u64::from(start)..end {
             let seed = seed as u32;
             let mut placement = Placement::EMPTY;
-            let finished = (self.engine)(&self.table, seed, &mut placement);
+            let finished = (self.engine)(self.fill, &self.table, seed, &mut placement);
             let walk = walk(&self.table, &placement, |_, _| ());
             let verdict = self.target.verdict(&walk, finished);
             summary.count(seed, verdict, walk.spheres);
@@ -136,7 +138,7 @@ impl<const W: usize> Compiled<W> {
 
     fn arrange(&self, seed: u32) -> Arrangement {
         let mut placement = Placement::EMPTY;
-        let finished = (self.engine)(&self.table, seed, &mut placement);
+        let finished = (self.engine)(self.fill, &self.table, seed, &mut placement);
         let mut sphere = [0; 256];
         let walk = walk(&self.table, &placement, |round, found| {
             found
