@@ -1,7 +1,4 @@
-//! `System.Random` of .NET Framework with a given seed.
-//!
-//! A subtractive lagged Fibonacci generator after Knuth, with the slips of the original kept: the lag is 21 where Knuth has
-//! 31, and subtractions wrap at 32 bits. `u` and `2^32 - u` give the same stream.
+//! The generator of .NET Framework.
 
 use super::Rng;
 
@@ -9,7 +6,10 @@ use super::Rng;
 const M: i32 = i32::MAX;
 const SIZE: usize = 55;
 
-/// See the [module](self).
+/// `System.Random` of .NET Framework with a given seed.
+///
+/// A subtractive lagged Fibonacci generator after Knuth, with the slips of the original kept: the lag is 21 where Knuth
+/// has 31, and subtractions wrap at 32 bits. `u` and `2^32 - u` give the same stream.
 #[derive(Clone, Debug)]
 pub struct Dotnet {
     /// The last 55 numbers, and thereby the next 55 draws from `next` on.

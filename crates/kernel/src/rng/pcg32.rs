@@ -1,11 +1,11 @@
-//! PCG-XSH-RR 64/32, as the public GameRandomizer library seeds and draws from it.
+//! The generator of the public GameRandomizer library.
 
 use super::Rng;
 
 const MULTIPLIER: u64 = 6_364_136_223_846_793_005;
 const INCREMENT: u64 = 721_347_520_444_481_703 << 1 | 1;
 
-/// See the [module](self).
+/// PCG-XSH-RR 64/32, as the public GameRandomizer library seeds and draws from it.
 #[derive(Clone, Debug)]
 pub struct Pcg32 {
     state: u64,
