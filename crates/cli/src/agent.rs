@@ -37,12 +37,12 @@ impl Agent {
                 "cannot read the program for the nodes, {}: {error}",
                 path.display()
             ))
-            .help("`--node-binary` names the static aarch64 build of bramble-node")
+            .help("name one with --node-binary PATH; `cargo xtask cross` builds it")
         })?;
         if !program.starts_with(b"\x7fELF") {
             return Err(
                 Usage::new(format!("{} is no Linux program", path.display()))
-                    .help("`--node-binary` names the static aarch64 build of bramble-node")
+                    .help("name one with --node-binary PATH; `cargo xtask cross` builds it")
                     .into(),
             );
         }

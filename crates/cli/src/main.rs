@@ -47,6 +47,10 @@ Examples:
   bramble check                     say what is wrong with it, or what it will give
   bramble keys                      make the cluster's keys, once
   bramble render --out rendered     write hosts, fstab, DHCP reservations, stacks, ...
+  bramble provision --check --diff  show what would change on the nodes
+  bramble provision                 bring the nodes to what the file says, all at once
+  bramble stack deploy registry     deploy a stack, and wait until it runs
+  bramble status                    show how the nodes are, and what runs where
 
 Exit codes: 0 done, 1 failed, 2 wrong usage or an unusable cluster file.";
 

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::thread;
 
+use anyhow::Context as _;
 use bramble_cluster::spec::{Cluster, Node, Role};
 use bramble_provision::{Event, LocalSwarm, Mode, Outcome, Plan, Secret, Summary, SwarmView};
 
@@ -37,16 +38,17 @@ pub(crate) struct Args {
     /// Print a JSON object per event, the summary last.
     #[arg(long)]
     json: bool,
-    /// The program that runs on the nodes: a static aarch64 build of bramble-node.
+    /// The program that runs on the nodes: a static aarch64 build of bramble-node [default: bramble-node-aarch64,
+    /// beside bramble itself].
     #[arg(long, value_name = "PATH", env = "BRAMBLE_NODE_BINARY")]
-    node_binary: PathBuf,
+    node_binary: Option<PathBuf>,
 }
 
 pub(crate) fn run(context: &Context, args: &Args) -> anyhow::Result<ExitCode> {
     let cluster = context.cluster()?;
     let nodes = limited(&cluster, &args.limit)?;
     let keys = read_keys(&context.state(&cluster)?)?;
-    let agent = Agent::read(&args.node_binary)?;
+    let agent = Agent::read(&node_binary(args)?)?;
     let remote = Remote::open(context, &cluster)?;
     let names: Vec<_> = nodes.iter().map(|node| node.name.clone()).collect();
     let report = Report::new(&names, args.json);
@@ -75,6 +77,16 @@ pub(crate) fn run(context: &Context, args: &Args) -> anyhow::Result<ExitCode> {
     match report.finish(args.check) {
         true => Ok(ExitCode::SUCCESS),
         false => Ok(ExitCode::FAILURE),
+    }
+}
+
+fn node_binary(args: &Args) -> anyhow::Result<PathBuf> {
+    match &args.node_binary {
+        Some(path) => Ok(path.clone()),
+        None => {
+            let bramble = std::env::current_exe().context("cannot tell where bramble is")?;
+            Ok(bramble.with_file_name("bramble-node-aarch64"))
+        }
     }
 }
 
