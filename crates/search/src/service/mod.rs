@@ -17,6 +17,7 @@ pub(crate) mod web;
 mod wire;
 pub(crate) mod worker;
 
+use std::io::IsTerminal as _;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
@@ -55,12 +56,14 @@ mod keys {
 /// Logs to standard error; `BRAMBLE_LOG` says how much.
 fn log() {
     let filter = EnvFilter::try_from_env("BRAMBLE_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
-    // There is no log yet that could take the complaint that there is one already.
-    let _ = tracing_subscriber::fmt()
+    let log = tracing_subscriber::fmt()
         .with_env_filter(filter)
-        .with_writer(std::io::stderr)
-        .with_target(false)
-        .try_init();
+        .with_target(false);
+    let log = log
+        .with_ansi(std::io::stderr().is_terminal())
+        .with_writer(std::io::stderr);
+    // There is no log yet that could take the complaint that there is one already.
+    let _ = log.try_init();
 }
 
 /// A flag that is set when the process is asked to end.
