@@ -190,6 +190,7 @@ pub fn witness(report: &Report, operator: &Operator, cluster: &Cluster) -> Resul
         let ready = operator.look(
             manager,
             &[
+                "sudo",
                 "docker",
                 "node",
                 "ls",
@@ -208,6 +209,7 @@ pub fn witness(report: &Report, operator: &Operator, cluster: &Cluster) -> Resul
         let miners = operator.look(
             manager,
             &[
+                "sudo",
                 "docker",
                 "service",
                 "ps",

@@ -127,6 +127,10 @@ pub fn node_layer() -> Layer {
             WITH_HOST_KEY,
         )
         .symlink("etc/resolv.conf", "../run/systemd/resolve/stub-resolv.conf")
+        // Whether a machine waits for its network is provisioning's to say.
+        .remove(
+            "etc/systemd/system/network-online.target.wants/systemd-networkd-wait-online.service",
+        )
         // Nothing is upgraded behind the back of whoever declared the cluster.
         .remove("etc/systemd/system/timers.target.wants/apt-daily.timer")
         .remove("etc/systemd/system/timers.target.wants/apt-daily-upgrade.timer")

@@ -1,7 +1,7 @@
 //! Where the sockets of running labs are: a short path, readable by nobody else.
 
 use std::fs::{self, DirBuilder, File, TryLockError};
-use std::io;
+use std::io::ErrorKind;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
@@ -25,14 +25,26 @@ impl RunDir {
     pub fn create(name: &str) -> Result<RunDir> {
         let parent = parent()?;
         sweep(&parent)?;
-        let path = parent.join(name);
-        match DirBuilder::new().mode(0o700).create(&path) {
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
-                bail!("a lab called {name} is running; `cargo xtask vm down` ends it")
+        // Locked before it has its name, so that nobody sweeps it in between.
+        let (path, unnamed) = (
+            parent.join(name),
+            parent.join(format!(".{name}-{}", std::process::id())),
+        );
+        DirBuilder::new()
+            .mode(0o700)
+            .create(&unnamed)
+            .with_context(|| format!("cannot make {}", unnamed.display()))?;
+        let held = RunDir::hold(unnamed.clone())?;
+        if let Err(error) = fs::rename(&unnamed, &path) {
+            fs::remove_dir_all(&unnamed)?;
+            match error.kind() {
+                ErrorKind::DirectoryNotEmpty | ErrorKind::AlreadyExists => {
+                    bail!("a lab called {name} is running; `cargo xtask vm down` ends it")
+                }
+                _ => return Err(error).with_context(|| format!("cannot make {}", path.display())),
             }
-            made => made.with_context(|| format!("cannot make {}", path.display()))?,
         }
-        RunDir::hold(path)
+        Ok(RunDir { path, ..held })
     }
 
     /// Keeps the existing directory `path` alive from here, too.
@@ -60,6 +72,7 @@ impl RunDir {
         let entries =
             fs::read_dir(&parent).with_context(|| format!("cannot list {}", parent.display()))?;
         let mut paths: Vec<PathBuf> = entries.flatten().map(|entry| entry.path()).collect();
+        paths.retain(|path| !is_unnamed(path));
         paths.sort();
         Ok(paths)
     }
@@ -78,8 +91,8 @@ fn lock_file(path: &Path) -> PathBuf {
 fn parent() -> Result<PathBuf> {
     let uid = getuid();
     let path = match std::env::var_os("XDG_RUNTIME_DIR").filter(|dir| !dir.is_empty()) {
-        Some(dir) => Path::new(&dir).join("bramble"),
-        None => PathBuf::from(format!("/tmp/bramble-{uid}")),
+        Some(dir) => Path::new(&dir).join("bramble-lab"),
+        None => PathBuf::from(format!("/tmp/bramble-lab-{uid}")),
     };
     DirBuilder::new()
         .recursive(true)
@@ -96,19 +109,28 @@ fn parent() -> Result<PathBuf> {
     Ok(path)
 }
 
+/// Whether a directory is still being made.
+fn is_unnamed(path: &Path) -> bool {
+    path.file_name()
+        .is_some_and(|name| name.as_encoded_bytes().starts_with(b"."))
+}
+
 /// Removes the directories that no process holds.
 fn sweep(parent: &Path) -> Result<()> {
     for entry in
         fs::read_dir(parent).with_context(|| format!("cannot list {}", parent.display()))?
     {
         let path = entry?.path();
+        // One without a lock is being removed by its owner.
         let Ok(lock) = File::open(lock_file(&path)) else {
-            // Without a lock it is being made right now, or is no lab.
             continue;
         };
+        if is_unnamed(&path) {
+            continue;
+        }
         match lock.try_lock() {
-            Ok(()) => fs::remove_dir_all(&path)
-                .with_context(|| format!("cannot remove {}", path.display()))?,
+            // Two may sweep at once, and what neither could remove is swept by the next.
+            Ok(()) => drop(fs::remove_dir_all(&path)),
             Err(TryLockError::WouldBlock) => {}
             Err(TryLockError::Error(error)) => return Err(error.into()),
         }

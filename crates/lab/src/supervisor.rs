@@ -386,8 +386,10 @@ fn converse(mut stream: UnixStream, to: &Sender<Message>) -> Option<()> {
     BufReader::new(stream.try_clone().ok()?)
         .read_line(&mut line)
         .ok()?;
+    let mut goes_down = false;
     let answer = match serde_json::from_str(&line) {
         Ok(request) => {
+            goes_down = request == Request::Down;
             let (sender, answer) = channel();
             to.send(Message::Asked(request, sender)).ok()?;
             answer.recv().ok()?
@@ -402,6 +404,12 @@ fn converse(mut stream: UnixStream, to: &Sender<Message>) -> Option<()> {
         Answer::Console(console) => (Reply::Done, Some(console)),
     };
     writeln!(stream, "{}", serde_json::to_string(&reply).ok()?).ok()?;
+    if goes_down {
+        // The end of this process closes the connection, and tells the other side that all is gone.
+        loop {
+            thread::park();
+        }
+    }
     console?.attach(stream).ok()
 }
 
