@@ -1,6 +1,6 @@
 //! Resources: what a node must look like, and how it is brought there.
 //!
-//! A [`Plan`] is data: stages of named [`Resource`]s, in the order in which they hold. [`apply`] walks it
+//! A [`Plan`] is data: stages of named [`Resource`]s, in the order in which they hold. [`apply()`] walks it
 //! on the node: each resource is checked, and only what differs is changed. Applying twice changes
 //! nothing, and an apply that was cut off is completed by the next one.
 //!
