@@ -29,7 +29,8 @@ const DEBIAN_RUSTC: &str = "/usr/bin/rustc";
 /// Compile what runs on the nodes: static ARM64 programs
 ///
 /// Uses the Rust that runs cargo if it has the ARM64 standard library (`rustup target add`), else
-/// Debian's rustc-web, or `cross` and a container engine when asked to.
+/// Debian's rustc-web, or `cross` and a container engine when asked to. Puts bramble-node where `bramble
+/// provision` looks for it: beside bramble in target/release.
 #[derive(clap::Args)]
 #[command(after_help = "Examples:\n  cargo xtask cross\n  cargo xtask cross --cross")]
 pub(crate) struct Args {
@@ -42,7 +43,12 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     let choice = choose(args.cross)?;
     println!("toolchain: {choice}");
     let built = build(&choice)?;
-    println!("{}\n{}", built.node.display(), built.search.display());
+    let release = project::target_dir().join("release");
+    let node = release.join("bramble-node-aarch64");
+    fs::create_dir_all(&release)
+        .and_then(|()| fs::copy(&built.node, &node))
+        .with_context(|| format!("cannot write {}", node.display()))?;
+    println!("{}\n{}", node.display(), built.search.display());
     Ok(())
 }
 
