@@ -3,7 +3,7 @@
 //! Its files are those that `bramble render` gives a person for their own router and NAS.
 
 use bramble_cluster::render::{network, storage};
-use bramble_cluster::spec::Cluster;
+use bramble_cluster::spec::{Cluster, Nas};
 use bramble_image::layer::Layer;
 use bramble_image::rootfs::FIRST_USER_ID;
 use bramble_lab::identity::Identity;
@@ -31,7 +31,8 @@ pub fn identity(cluster: &Cluster) -> Identity {
                 0o644,
                 storage::exports(nas, cluster.network.subnet),
             )
-            .file("etc/nfs.conf.d/lab.conf", 0o644, NFS);
+            .file("etc/nfs.conf.d/lab.conf", 0o644, NFS)
+            .file("etc/fstab", 0o644, fstab(nas));
         for export in &nas.exports {
             files = files.directory_of(FIRST_USER_ID, &format!("srv/nfs/{export}"), 0o755);
         }
@@ -57,10 +58,19 @@ fn addresses(cluster: &Cluster) -> String {
     file
 }
 
+/// NFSv4 clients see the exports as directories of their own only where something is mounted.
+fn fstab(nas: &Nas) -> String {
+    let mut file = "LABEL=rootfs / ext4 defaults,noatime 0 1\n".to_owned();
+    for export in &nas.exports {
+        file += &format!("/srv/nfs/{export} /srv/nfs/{export} none bind 0 0\n");
+    }
+    file
+}
+
 fn configure(has_nas: bool) -> String {
     let mut script = "#!/bin/sh\nset -eu\nnetworkctl reload\nsystemctl daemon-reload\nsystemctl start dnsmasq.service\n".to_owned();
     if has_nas {
-        script += "systemctl start nfs-server.service\n";
+        script += "mount --all\nsystemctl start nfs-server.service\n";
     }
     script
 }

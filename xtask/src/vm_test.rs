@@ -134,6 +134,8 @@ fn rehearse(
 
     let files = place.files();
     fs::write(files.cluster(), cluster_file)?;
+    // Filled in when the machines have ports.
+    fs::write(files.ssh_config(), "")?;
     let operator = Operator::new(&programs.bramble, &files, &place.logs);
     report.stage("cluster file and keys", |_| {
         operator.bramble(&["check"])?;

@@ -61,7 +61,12 @@ pub fn fstab(nas: &Nas) -> String {
 pub fn exports(nas: &Nas, subnet: Ipv4Net) -> String {
     let squash =
         format!("sync,no_subtree_check,all_squash,anonuid={SQUASH_ID},anongid={SQUASH_ID}");
-    let mut text = format!("{SERVER_ROOT} {subnet}(ro,fsid=0,{squash})\n");
+    // NFSv4 leaves the read-only root only where something is mounted.
+    let mut text = format!(
+        "# Each directory below {SERVER_ROOT} must be a mount point: a disk's, or of itself by a line of fstab like\n\
+         # {SERVER_ROOT}/NAME {SERVER_ROOT}/NAME none bind 0 0\n\
+         {SERVER_ROOT} {subnet}(ro,fsid=0,{squash})\n"
+    );
     for (export, id) in nas.exports.iter().zip(1..) {
         // A fixed id keeps handles good over a reboot, and is needed on file systems without a UUID.
         text += &format!("{SERVER_ROOT}/{export} {subnet}(rw,fsid={id},{squash})\n");
