@@ -150,9 +150,21 @@ fn rehearse(
     })?;
 
     let answer = on_machines(report, &operator, &programs, cluster, &search);
+    let answer = answer.map_err(|error| with_consoles(error, cluster, &lab));
     let usage = lab.attached().usage()?;
     finish(args, report, lab)?;
     Ok((answer?, usage))
+}
+
+/// Adds what the machines that an error names had to say last.
+fn with_consoles(error: anyhow::Error, cluster: &Cluster, lab: &Lab) -> anyhow::Error {
+    let text = format!("{error:#}");
+    let named = cluster
+        .nodes
+        .iter()
+        .filter(|node| text.contains(&node.name));
+    let consoles: Vec<String> = named.map(|node| lab.console_tail(&node.name)).collect();
+    anyhow::anyhow!("{text}\n{}", consoles.join("\n"))
 }
 
 /// Everything that is done to running machines.

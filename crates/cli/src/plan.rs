@@ -160,9 +160,6 @@ fn shared_storage(nas: &Nas) -> Vec<Resource> {
             owner: None,
             notifies: Some(Notice::SystemdReload),
         }),
-        Resource::Notified(Notified {
-            notice: Notice::SystemdReload,
-        }),
     ]);
     resources.extend(mounts.into_iter().map(|mount| {
         Resource::Mount(Mount {
@@ -200,21 +197,23 @@ fn engine(cluster: &Cluster) -> Vec<Resource> {
     let services = ["containerd.service", "docker.service"];
     vec![
         Resource::DockerConfig(DockerConfig { settings }),
-        Resource::Notified(Notified {
-            notice: Notice::DockerRestart,
-        }),
-        Resource::Notified(Notified {
-            notice: Notice::DockerReload,
-        }),
         Resource::Units(Units {
             names: services.map(String::from).to_vec(),
         }),
+        // For those who ran before; what has just been started knows.
+        notified(Notice::SystemdReload),
+        notified(Notice::DockerRestart),
+        notified(Notice::DockerReload),
         Resource::GroupMember(GroupMember {
             user: cluster.access.user.clone(),
             group: "docker".into(),
         }),
         Resource::WaitOnline(WaitOnline {}),
     ]
+}
+
+fn notified(notice: Notice) -> Resource {
+    Resource::Notified(Notified { notice })
 }
 
 fn directory(path: &str) -> Resource {

@@ -111,6 +111,17 @@ pub fn node_layer() -> Layer {
     Layer::new()
         .file("etc/hostname", 0o644, "bramble\n")
         .file(
+            "etc/hosts",
+            0o644,
+            "127.0.0.1 localhost\n127.0.1.1 bramble\n",
+        )
+        .file("etc/default/locale", 0o644, "LANG=C.UTF-8\n")
+        .file(
+            "etc/systemd/resolved.conf.d/router-only.conf",
+            0o644,
+            RESOLVED,
+        )
+        .file(
             "etc/fstab",
             0o644,
             "LABEL=rootfs / ext4 defaults,noatime 0 1\n",
@@ -148,6 +159,12 @@ IPv6AcceptRA=no
 [DHCPv4]
 ClientIdentifier=mac
 UseHostname=no
+";
+
+/// Names come from the router; nodes do not ask each other.
+const RESOLVED: &str = "[Resolve]
+LLMNR=no
+MulticastDNS=no
 ";
 
 /// Without a host key of its own, a machine must not answer.

@@ -167,6 +167,11 @@ impl Lab {
         }
     }
 
+    /// The last lines of a machine's console, and where the whole of it is.
+    pub fn console_tail(&self, machine: &str) -> String {
+        console_tail(&self.logs, machine)
+    }
+
     /// The lab as others see it.
     pub fn attached(&self) -> &Attached {
         &self.attached

@@ -1,6 +1,7 @@
 //! What a machine of a lab has that a card has not: all of it, in one place.
 //!
-//! - a unit that says on the console when the machine has settled after booting, so that it can be saved;
+//! - a unit that says on the console when the machine has settled after booting, so that it can be saved; before,
+//!   it has started and stopped Docker once, if there is one, and left containerd running;
 //! - a unit that takes an identity from a disk when one is plugged in (see [`crate::identity`]);
 //! - a console that is logged in already.
 //!
@@ -69,7 +70,7 @@ After=multi-user.target
 
 [Service]
 Type=idle
-ExecStart=/bin/sh -c 'echo \"bramble-lab: settled $(systemctl is-system-running --wait)\" > /dev/console'
+ExecStart=/usr/lib/bramble/settle
 ";
 
 const AUTOLOGIN: &str = "[Service]
@@ -84,7 +85,7 @@ mod tests {
 
     #[test]
     fn what_the_guest_says_is_what_the_lab_listens_for() {
-        assert!(SETTLED_UNIT.contains(&format!("{MARK}{SETTLED} ")));
+        assert!(include_str!("settle.sh").contains(&format!("{MARK}{SETTLED} ")));
         assert!(include_str!("take-identity.sh").contains(&format!("{MARK}{ONLINE}")));
         assert!(UDEV_RULE.contains(&format!("\"{IDENTITY_SERIAL}\"")));
         assert!(

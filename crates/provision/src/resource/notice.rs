@@ -31,6 +31,14 @@ impl Notice {
         system.notify(self.name())
     }
 
+    /// Takes it back: they know already.
+    pub(super) fn withdraw(self, system: &System) -> Result<(), Error> {
+        match system.is_notified(self.name()) {
+            true => system.clear_notice(self.name()),
+            false => Ok(()),
+        }
+    }
+
     fn name(self) -> &'static str {
         match self {
             Self::SystemdReload => "systemd-reload",

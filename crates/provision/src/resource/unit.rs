@@ -1,6 +1,6 @@
 use serde::{Deserialize, Serialize};
 
-use super::{State, Verdict};
+use super::{Notice, State, Verdict};
 use crate::{CommandLine, Error, System};
 
 /// systemd units that are enabled and running.
@@ -20,43 +20,70 @@ impl State for Units {
     }
 
     fn check(&self, system: &System) -> Result<Verdict, Error> {
-        let args = ["show", "--property=Id,LoadState,ActiveState,UnitFileState"].map(String::from);
-        let ran = system.run(&CommandLine::new(
-            "systemctl",
-            args.into_iter().chain(self.names.clone()),
-        ))?;
-        judge(&ran.output)
+        judge(&self.show(system)?)
     }
 
+    /// Enabling makes systemd read its units again, and what starts now reads its configuration: whoever was
+    /// to be told of either need not be told again, which would cost a busy node many seconds.
     fn apply(&self, system: &System) -> Result<(), Error> {
+        let docker_starts = stopped(&self.show(system)?).any(|unit| unit == "docker.service");
         let args = ["enable", "--now"].map(String::from);
-        system
-            .run(&CommandLine::new(
-                "systemctl",
-                args.into_iter().chain(self.names.clone()),
-            ))
-            .map(drop)
+        let command = CommandLine::new("systemctl", args.into_iter().chain(self.names.clone()));
+        system.run(&command)?;
+        Notice::SystemdReload.withdraw(system)?;
+        if docker_starts {
+            Notice::DockerReload.withdraw(system)?;
+            Notice::DockerRestart.withdraw(system)?;
+        }
+        Ok(())
     }
 }
 
-/// Reads what `systemctl show` says about units: paragraphs of `Property=value`.
+impl Units {
+    fn show(&self, system: &System) -> Result<String, Error> {
+        let args = ["show", "--property=Id,LoadState,ActiveState,UnitFileState"].map(String::from);
+        let command = CommandLine::new("systemctl", args.into_iter().chain(self.names.clone()));
+        Ok(system.run(&command)?.output)
+    }
+}
+
+/// One unit of what `systemctl show` says: lines of `Property=value`.
+struct Shown<'a>(&'a str);
+
+impl<'a> Shown<'a> {
+    /// The units, which are apart by an empty line.
+    fn all(shown: &'a str) -> impl Iterator<Item = Shown<'a>> {
+        let units = shown.split("\n\n").filter(|unit| !unit.trim().is_empty());
+        units.map(Shown)
+    }
+
+    /// Empty if it is not there.
+    fn property(&self, name: &str) -> &'a str {
+        let value = |line: &'a str| line.strip_prefix(name)?.strip_prefix('=');
+        self.0.lines().find_map(value).unwrap_or_default()
+    }
+}
+
+/// The units that do not run.
+fn stopped(shown: &str) -> impl Iterator<Item = &str> {
+    let stopped = Shown::all(shown).filter(|unit| unit.property("ActiveState") != "active");
+    stopped.map(|unit| unit.property("Id"))
+}
+
+/// What `systemctl show` says, held against units that are enabled and running.
 fn judge(shown: &str) -> Result<Verdict, Error> {
     let mut reasons = Vec::new();
-    for unit in shown.split("\n\n").filter(|unit| !unit.trim().is_empty()) {
-        let property = |name: &str| {
-            let value = |line: &str| Some(line.strip_prefix(name)?.strip_prefix('=')?.to_owned());
-            unit.lines().find_map(value).unwrap_or_default()
-        };
-        let id = property("Id");
-        if property("LoadState") == "masked" {
+    for unit in Shown::all(shown) {
+        let id = unit.property("Id");
+        if unit.property("LoadState") == "masked" {
             return Err(Error::state(format!(
                 "{id} is masked; `systemctl unmask {id}` gives it back"
             )));
         }
-        if property("UnitFileState") != "enabled" {
+        if unit.property("UnitFileState") != "enabled" {
             reasons.push(format!("{id} is not enabled"));
         }
-        match &*property("ActiveState") {
+        match unit.property("ActiveState") {
             "active" => {}
             state => reasons.push(format!("{id} is {state}")),
         }
@@ -81,10 +108,11 @@ impl State for WaitOnline {
     }
 
     fn apply(&self, system: &System) -> Result<(), Error> {
+        // It matters at the next boot only, and a reload takes seconds on a busy node.
         system
             .run(&CommandLine::new(
                 "systemctl",
-                ["enable", wait_unit(system)?],
+                ["enable", "--no-reload", wait_unit(system)?],
             ))
             .map(drop)
     }
@@ -121,6 +149,7 @@ mod tests {
             judge(shown).unwrap(),
             Verdict::change("docker.service is not enabled, docker.service is inactive")
         );
+        assert_eq!(stopped(shown).collect::<Vec<_>>(), ["docker.service"]);
         assert_eq!(
             judge("Id=a\nActiveState=active\nUnitFileState=enabled\n").unwrap(),
             Verdict::Satisfied
