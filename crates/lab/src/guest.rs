@@ -38,6 +38,7 @@ pub fn layer() -> Layer {
             "etc/systemd/system/multi-user.target.wants/bramble-settled.service",
             "/etc/systemd/system/bramble-settled.service",
         )
+        .file("usr/lib/bramble/settle", 0o755, include_str!("settle.sh"))
         .file(
             "usr/lib/bramble/take-identity",
             0o755,
@@ -57,6 +58,8 @@ ENV{SYSTEMD_WANTS}+=\"bramble-identity@$kernel.service\"
 
 const IDENTITY_UNIT: &str = "[Unit]
 Description=Take the identity that is on /dev/%i
+# Whoever waits for this machine learns at once that it is in vain.
+FailureAction=poweroff-force
 
 [Service]
 Type=oneshot
@@ -67,6 +70,9 @@ StandardError=journal+console
 const SETTLED_UNIT: &str = "[Unit]
 Description=Say on the console that the machine has settled
 After=multi-user.target
+
+# Whoever waits for this machine learns at once that it is in vain.
+FailureAction=poweroff-force
 
 [Service]
 Type=idle
@@ -82,6 +88,35 @@ ExecStart=-/sbin/agetty --autologin root --keep-baud 115200 %I $TERM
 mod tests {
     use super::*;
     use crate::console::MARK;
+
+    #[test]
+    fn units_start_what_is_there() {
+        let mut archive = Vec::new();
+        layer().write_tar(&mut archive).expect("an archive");
+        let paths: Vec<String> = tar::Archive::new(archive.as_slice())
+            .entries()
+            .expect("entries")
+            .map(|entry| {
+                entry
+                    .expect("an entry")
+                    .path()
+                    .expect("a path")
+                    .display()
+                    .to_string()
+            })
+            .collect();
+        for unit in [IDENTITY_UNIT, SETTLED_UNIT] {
+            let start = unit
+                .lines()
+                .find_map(|line| line.strip_prefix("ExecStart="))
+                .expect("a start");
+            let program = start.split(' ').next().unwrap_or_default();
+            assert!(
+                paths.iter().any(|path| path.ends_with(program)),
+                "{program} is not in {paths:?}"
+            );
+        }
+    }
 
     #[test]
     fn what_the_guest_says_is_what_the_lab_listens_for() {
