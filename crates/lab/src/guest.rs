@@ -110,9 +110,13 @@ mod tests {
                 .lines()
                 .find_map(|line| line.strip_prefix("ExecStart="))
                 .expect("a start");
-            let program = start.split(' ').next().unwrap_or_default();
+            let program = start
+                .split(' ')
+                .next()
+                .unwrap_or_default()
+                .trim_start_matches('/');
             assert!(
-                paths.iter().any(|path| path.ends_with(program)),
+                paths.iter().any(|path| path == program),
                 "{program} is not in {paths:?}"
             );
         }
