@@ -45,6 +45,10 @@ pub struct SwarmNode {
     pub labels: BTreeMap<String, String>,
 }
 
+/// How often members report to a manager, which gives them up after three silent periods. The engine's own 5
+/// seconds take a node for dead that computes on all its cores, and moving its tasks makes the others busier.
+const HEARTBEAT: Duration = Duration::from_secs(20);
+
 impl State for SwarmInit {
     fn title(&self) -> String {
         "swarm manager".into()
@@ -63,7 +67,11 @@ impl State for SwarmInit {
     }
 
     fn apply(&self, system: &System) -> Result<(), Error> {
-        let request = json!({"ListenAddr": "0.0.0.0:2377", "AdvertiseAddr": self.advertise});
+        let request = json!({
+            "ListenAddr": "0.0.0.0:2377",
+            "AdvertiseAddr": self.advertise,
+            "Spec": {"Dispatcher": {"HeartbeatPeriod": HEARTBEAT.as_nanos()}},
+        });
         Engine::connect(system)?
             .post("/swarm/init", &request)
             .map(drop)
