@@ -195,7 +195,7 @@ pub fn witness(report: &Report, operator: &Operator, cluster: &Cluster) -> Resul
                 "node",
                 "ls",
                 "--format",
-                "'{{.Hostname}} {{.Status}}'",
+                "{{.Hostname}} {{.Status}}",
             ],
         )?;
         for node in &cluster.nodes {
@@ -217,7 +217,7 @@ pub fn witness(report: &Report, operator: &Operator, cluster: &Cluster) -> Resul
                 "--filter",
                 "desired-state=running",
                 "--format",
-                "'{{.Node}} {{.CurrentState}}'",
+                "{{.Node}} {{.CurrentState}}",
             ],
         )?;
         for worker in cluster.workers() {
