@@ -185,19 +185,19 @@ impl Cluster {
 
     /// Status and body.
     pub(crate) fn post(&self, path: &str, body: &[u8]) -> (u16, String) {
+        self.try_post(path, body).unwrap()
+    }
+
+    /// Status and body, or what became of the connection when it was closed in the middle of the body.
+    pub(crate) fn try_post(&self, path: &str, body: &[u8]) -> Result<(u16, String), ureq::Error> {
         let agent = ureq::Agent::new_with_config(
             ureq::config::Config::builder()
                 .http_status_as_error(false)
                 .build(),
         );
-        let mut response = agent
-            .post(format!("{}{path}", self.url()))
-            .send(body)
-            .unwrap();
-        (
-            response.status().as_u16(),
-            response.body_mut().read_to_string().unwrap(),
-        )
+        let mut response = agent.post(format!("{}{path}", self.url())).send(body)?;
+        let text = response.body_mut().read_to_string()?;
+        Ok((response.status().as_u16(), text))
     }
 
     /// Offers that miners have taken.

@@ -237,7 +237,11 @@ fn requests_that_make_no_sense_are_refused() {
         assert_eq!(status, 400, "{body}");
         assert!(body.contains(expected), "{body}");
     }
-    assert_eq!(cluster.post("/api/v1/jobs", &vec![b' '; 5 << 20]).0, 413);
+    // A server that has seen enough may hang up before all of it is sent.
+    match cluster.try_post("/api/v1/jobs", &vec![b' '; 5 << 20]) {
+        Ok((status, _)) => assert_eq!(status, 413),
+        Err(error) => assert!(matches!(error, ureq::Error::Io(_)), "{error}"),
+    }
     assert_eq!(cluster.post("/api/v1/nothing", b"").0, 404);
     assert!(cluster.get("/api/v1/jobs/0123456789abcdef").is_err());
     let many = json!({"spec": {"world": world, "fill": "guarded", "rng": "dotnet", "levels": ["default"], "start": 0, "len": 1u64 << 32}, "reservation": 1});
