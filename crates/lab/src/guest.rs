@@ -5,7 +5,8 @@
 //! - a unit that takes an identity from a disk when one is plugged in (see [`crate::identity`]);
 //! - a console that is logged in already.
 //!
-//! Beyond files: the kernel is started directly, on QEMU's `virt` board, with a virtio disk and network card.
+//! Beyond files: the kernel is started directly, without page table isolation, on QEMU's `virt` board, with a virtio
+//! disk and network card.
 
 use bramble_image::layer::Layer;
 

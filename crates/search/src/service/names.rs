@@ -1,7 +1,8 @@
 //! Host names to addresses, in any container.
 //!
-//! A static binary cannot use the C library's resolver: it loads parts of itself at run time, from files that an image made of
-//! one program does not have. This one reads `/etc/hosts` and `/etc/resolv.conf` itself, where Docker puts its name service.
+//! A static C library's resolver may load parts of itself at run time, depending on its version and on files that an image
+//! made of one program does not have. This one depends on neither: it reads `/etc/hosts` and
+//! `/etc/resolv.conf` itself, where Docker puts its name service.
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
