@@ -47,7 +47,8 @@ pub(crate) struct Lines {
 /// A port of this machine that leads to a port of a node, for as long as this lives.
 #[derive(Debug)]
 pub(crate) struct Tunnel {
-    ssh: Running,
+    ssh: Command,
+    running: Running,
     /// The port on 127.0.0.1.
     pub(crate) port: u16,
 }
@@ -173,48 +174,61 @@ impl Remote {
         port: u16,
     ) -> anyhow::Result<Tunnel> {
         let local = free_port()?;
-        let child = self
-            .ssh()
-            .args([
-                "-N",
-                "-T",
-                "-o",
-                "ControlPath=none",
-                "-o",
-                "ExitOnForwardFailure=yes",
-            ])
+        let mut ssh = self.ssh();
+        ssh.args(["-N", "-T", "-o", "ControlPath=none"])
+            .args(["-o", "ExitOnForwardFailure=yes"])
             .args(["-L", &format!("127.0.0.1:{local}:{address}:{port}"), node])
             .stdin(Stdio::null())
             .stdout(Stdio::null())
-            .stderr(Stdio::piped())
-            .spawn()
-            .context("cannot start `ssh`; is the OpenSSH client installed?")?;
+            .stderr(Stdio::piped());
         let mut tunnel = Tunnel {
-            ssh: Running(child),
+            running: start(&mut ssh)?,
+            ssh,
             port: local,
         };
+        tunnel
+            .wait()
+            .with_context(|| format!("cannot open a tunnel to port {port} of {node}"))?;
+        Ok(tunnel)
+    }
+}
+
+impl Tunnel {
+    /// Connects again if the connection was lost since. Whether it now stands is seen by whoever uses it.
+    pub(crate) fn mend(&mut self) {
+        let lost = matches!(self.running.0.try_wait(), Ok(Some(_)));
+        if let (true, Ok(running)) = (lost, start(&mut self.ssh)) {
+            self.running = running;
+        }
+    }
+
+    fn wait(&mut self) -> anyhow::Result<()> {
         let start = Instant::now();
-        while TcpStream::connect((Ipv4Addr::LOCALHOST, local)).is_err() {
-            if tunnel.ssh.0.try_wait()?.is_some() {
+        while TcpStream::connect((Ipv4Addr::LOCALHOST, self.port)).is_err() {
+            if self.running.0.try_wait()?.is_some() {
                 let mut errors = String::new();
-                if let Some(mut stderr) = tunnel.ssh.0.stderr.take() {
+                if let Some(mut stderr) = self.running.0.stderr.take() {
                     stderr.read_to_string(&mut errors).ok();
                 }
-                bail!(
-                    "cannot open a tunnel to port {port} of {node}: {}",
-                    explained(errors.trim())
-                );
+                bail!("{}", explained(errors.trim()));
             }
             if start.elapsed() > TUNNEL_PATIENCE {
                 bail!(
-                    "no tunnel to port {port} of {node} after {} seconds",
+                    "it is not there after {} seconds",
                     TUNNEL_PATIENCE.as_secs()
                 );
             }
             thread::sleep(Duration::from_millis(50));
         }
-        Ok(tunnel)
+        Ok(())
     }
+}
+
+fn start(ssh: &mut Command) -> anyhow::Result<Running> {
+    let child = ssh.spawn();
+    Ok(Running(child.context(
+        "cannot start `ssh`; is the OpenSSH client installed?",
+    )?))
 }
 
 impl Iterator for Lines {

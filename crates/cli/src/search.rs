@@ -3,6 +3,8 @@
 use std::env;
 use std::ffi::OsString;
 use std::process::{Command, ExitCode};
+use std::thread;
+use std::time::Duration;
 
 use anyhow::Context as _;
 
@@ -11,6 +13,9 @@ use crate::failure::Usage;
 use crate::remote::Remote;
 
 const PROGRAM: &str = "bramble-search";
+
+/// How often to look whether program and tunnel still run.
+const INTERVAL: Duration = Duration::from_millis(500);
 
 /// Submit a search to the cluster, and wait for its answer.
 ///
@@ -46,24 +51,32 @@ pub(crate) fn run(context: &Context, args: &Args) -> anyhow::Result<ExitCode> {
         .iter()
         .any(|argument| argument == "--help" || argument == "-h")
     {
-        return finish(submit.arg("--help"));
+        return finish(submit.arg("--help"), || ());
     }
     let cluster = context.cluster()?;
     let manager = cluster.first_manager();
     let remote = Remote::open(context, &cluster)?;
-    let tunnel = remote.tunnel(&manager.name, manager.ip, cluster.search.port)?;
+    let mut tunnel = remote.tunnel(&manager.name, manager.ip, cluster.search.port)?;
     submit
         .args(["--server", &format!("http://127.0.0.1:{}", tunnel.port)])
         .args(&args.arguments);
-    finish(&mut submit)
+    // A search may last for days, and a connection less long.
+    finish(&mut submit, || tunnel.mend())
 }
 
-/// Runs it to its end, and ends as it did.
-fn finish(command: &mut Command) -> anyhow::Result<ExitCode> {
+/// Runs it to its end, and ends as it did. `meanwhile` is called now and then.
+fn finish(command: &mut Command, mut meanwhile: impl FnMut()) -> anyhow::Result<ExitCode> {
     let program = command.get_program().to_owned();
-    let status = command
-        .status()
+    let mut child = command
+        .spawn()
         .with_context(|| format!("cannot start {}", program.display()))?;
+    let status = loop {
+        if let Some(status) = child.try_wait()? {
+            break status;
+        }
+        meanwhile();
+        thread::sleep(INTERVAL);
+    };
     Ok(
         match status.code().and_then(|code| u8::try_from(code).ok()) {
             Some(code) => ExitCode::from(code),

@@ -142,7 +142,7 @@ pub(crate) struct SubmitArgs {
     #[arg(long)]
     pub(crate) no_wait: bool,
     /// How long to keep trying when the server is away
-    #[arg(long, value_name = "SECONDS", default_value_t = 60)]
+    #[arg(long, value_name = "SECONDS", default_value_t = 300)]
     pub(crate) patience: u64,
 }
 

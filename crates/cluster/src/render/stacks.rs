@@ -20,8 +20,8 @@ pub const IMAGES: [&str; 3] = ["registry", "redis", "bramble-search"];
 /// The tag of images built together with this version.
 pub const TAG: &str = env!("CARGO_PKG_VERSION");
 
-/// Compose file format: the newest that `docker stack deploy` knows `max_replicas_per_node` by.
-const VERSION: &str = "3.8";
+/// Compose file format: the first with `start_interval`, which Docker 25 and later know.
+const VERSION: &str = "3.12";
 
 /// The account that services run as unless their data belongs to another.
 const NOBODY: &str = "65532:65532";
@@ -59,7 +59,7 @@ fn portainer(cluster: &Cluster, wanted: &Portainer) -> String {
                 "image": format!("portainer/portainer-ce:{}", wanted.tag),
                 "command": ["-H", "tcp://tasks.agent:9001", "--tlsskipverify"],
                 "networks": ["agents"],
-                "ports": [published(9443, wanted.port)],
+                "ports": [everywhere_open(9443, wanted.port)],
                 "volumes": [volume("data", "/data")],
                 "deploy": deploy(1, &[on_node(&cluster.first_manager().name)], "256M"),
             },
@@ -85,7 +85,7 @@ pub fn registry(cluster: &Cluster) -> String {
                 "user": "1000:1000",
                 "read_only": true,
                 "cap_drop": ["ALL"],
-                "ports": [published(5000, cluster.registry.port)],
+                "ports": [on_its_node(5000, cluster.registry.port)],
                 "volumes": [
                     { "type": "bind", "source": cluster.registry.data, "target": "/var/lib/registry" },
                 ],
@@ -106,9 +106,9 @@ pub fn seeds(cluster: &Cluster, images: &Images) -> String {
     let redis = json!({ "BRAMBLE_REDIS": "redis://messages:6379" });
 
     let mut web = search(&image, "web", redis.clone());
-    web["ports"] = json!([published(3000, cluster.search.port)]);
+    web["ports"] = json!([on_its_node(3000, cluster.search.port)]);
     web["healthcheck"] = healthcheck(&["/bramble-search", "healthcheck"]);
-    web["deploy"] = deploy(1, &["node.role==manager".to_owned()], "256M");
+    web["deploy"] = deploy(1, std::slice::from_ref(&first_manager), "256M");
 
     let mut worker = search(&image, "worker", redis);
     worker["environment"]["BRAMBLE_LEDGER"] = json!("/var/lib/bramble/ledger.sqlite");
@@ -127,31 +127,38 @@ pub fn seeds(cluster: &Cluster, images: &Images) -> String {
     // Each takes all processors of its node.
     miner["deploy"]["placement"]["max_replicas_per_node"] = json!(1);
 
-    // A volume is a directory on one node, so the service stays there.
-    let mut messages = deploy(1, &[first_manager], "256M");
-    // Swarm's virtual addresses forget connections that are idle for a quarter of an hour.
-    messages["endpoint_mode"] = json!("dnsrr");
+    let mut services = json!({
+        "messages": {
+            "image": reference(cluster, images, "redis"),
+            "entrypoint": ["/usr/bin/redis-server"],
+            // Name and value together: a lone `no` or `yes` is a truth value to some readers of YAML.
+            "command": ["--bind *", "--protected-mode no", "--dir /data", "--appendonly yes"],
+            "user": NOBODY,
+            "read_only": true,
+            "cap_drop": ["ALL"],
+            "networks": ["seeds"],
+            "volumes": [volume("messages", "/data")],
+            "healthcheck": healthcheck(&["/usr/bin/redis-cli", "-e", "ping"]),
+            // A volume is a directory on one node, so the service stays there.
+            "deploy": deploy(1, &[first_manager], "256M"),
+        },
+        "web": web,
+        "worker": worker,
+        "miner": miner,
+    });
+    // Each name stands for the tasks themselves. Virtual addresses forget connections that are idle for a quarter of
+    // an hour, and every node would keep rules for the tasks of all others.
+    for service in services
+        .as_object_mut()
+        .into_iter()
+        .flat_map(|all| all.values_mut())
+    {
+        service["deploy"]["endpoint_mode"] = json!("dnsrr");
+    }
 
     let stack = json!({
         "version": VERSION,
-        "services": {
-            "messages": {
-                "image": reference(cluster, images, "redis"),
-                "entrypoint": ["/usr/bin/redis-server"],
-                // Name and value together: a lone `no` or `yes` is a truth value to some readers of YAML.
-                "command": ["--bind *", "--protected-mode no", "--dir /data", "--appendonly yes"],
-                "user": NOBODY,
-                "read_only": true,
-                "cap_drop": ["ALL"],
-                "networks": ["seeds"],
-                "volumes": [volume("messages", "/data")],
-                "healthcheck": healthcheck(&["/usr/bin/redis-cli", "-e", "ping"]),
-                "deploy": messages,
-            },
-            "web": web,
-            "worker": worker,
-            "miner": miner,
-        },
+        "services": services,
         "networks": { "seeds": { "driver": "overlay" } },
         "volumes": { "ledger": {}, "messages": {} },
     });
@@ -186,8 +193,14 @@ fn on_node(name: &str) -> String {
 }
 
 /// A port open on every node, wherever the service runs.
-fn published(target: u16, published: u16) -> Value {
+fn everywhere_open(target: u16, published: u16) -> Value {
     json!({ "target": target, "published": published, "protocol": "tcp", "mode": "ingress" })
+}
+
+/// A port open on the node where the service runs, for services that stay on theirs: no other node has to keep rules
+/// for it, and who asks is seen by his own address.
+fn on_its_node(target: u16, published: u16) -> Value {
+    json!({ "target": target, "published": published, "protocol": "tcp", "mode": "host" })
 }
 
 fn volume(name: &str, target: &str) -> Value {
@@ -196,7 +209,15 @@ fn volume(name: &str, target: &str) -> Value {
 
 fn healthcheck(command: &[&str]) -> Value {
     let test: Vec<&str> = ["CMD"].iter().chain(command).copied().collect();
-    json!({ "test": test, "interval": "30s", "timeout": "20s", "retries": 3, "start_period": "2m" })
+    // Nothing counts as running before its first check: those come soon, and the later ones seldom.
+    json!({
+        "test": test,
+        "interval": "60s",
+        "timeout": "20s",
+        "retries": 3,
+        "start_period": "2m",
+        "start_interval": "3s",
+    })
 }
 
 /// So many of a service, on nodes that meet the constraints.

@@ -15,7 +15,7 @@ use crate::progress;
 use crate::report::thousands;
 
 /// How often to ask how far the job is.
-const INTERVAL: Duration = Duration::from_millis(500);
+const INTERVAL: Duration = Duration::from_secs(1);
 
 pub(crate) fn main(args: &SubmitArgs) -> Result<(), Failure> {
     let spec = args.search.spec()?;

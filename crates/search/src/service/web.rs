@@ -33,8 +33,10 @@ const MAX_RANGES: u64 = 1_000_000;
 const PATIENCE: Duration = Duration::from_secs(10);
 /// How long a miner may be kept waiting for work.
 const LONGEST_WAIT: Duration = Duration::from_secs(20);
-/// How often to look again while something is awaited.
+/// How often to look again while worker is awaited.
 const LOOK_AGAIN: Duration = Duration::from_millis(100);
+/// How often to look again for work while a miner waits: all of them wait at once, for as long as there is none.
+const LOOK_FOR_WORK: Duration = Duration::from_secs(1);
 
 struct App {
     bus: Bus,
@@ -203,7 +205,7 @@ async fn reserve(State(app): Shared, body: Body) -> Result<Response, Refusal> {
         if Instant::now() >= until || *stopping.borrow() {
             return Ok(StatusCode::NO_CONTENT.into_response());
         }
-        tokio::select! { () = tokio::time::sleep(LOOK_AGAIN) => {}, _ = stopping.changed() => {} }
+        tokio::select! { () = tokio::time::sleep(LOOK_FOR_WORK) => {}, _ = stopping.changed() => {} }
     }
 }
 
