@@ -67,17 +67,20 @@ pub(crate) fn join(node: &Node, managers: &[&Node], view: &SwarmView) -> Plan {
 
 /// Roles and labels of `members`, which `manager` sets for all.
 pub(crate) fn members(manager: &Node, members: &[&Node]) -> Plan {
-    let member = |node: &&Node| {
-        Resource::SwarmNode(SwarmNode {
-            name: node.name.clone(),
-            role: match node.role {
-                spec::Role::Manager => Role::Manager,
-                spec::Role::Worker => Role::Worker,
-            },
-            labels: node.labels.clone(),
-        })
-    };
+    let member = |node: &&Node| Resource::SwarmNode(member(node));
     plan(manager, "members", members.iter().map(member))
+}
+
+/// What a node is in the swarm.
+pub(crate) fn member(node: &Node) -> SwarmNode {
+    SwarmNode {
+        name: node.name.clone(),
+        role: match node.role {
+            spec::Role::Manager => Role::Manager,
+            spec::Role::Worker => Role::Worker,
+        },
+        labels: node.labels.clone(),
+    }
 }
 
 fn plan(node: &Node, stage: &str, resources: impl IntoIterator<Item = Resource>) -> Plan {

@@ -6,7 +6,9 @@ use std::thread;
 
 use anyhow::Context as _;
 use bramble_cluster::spec::{Cluster, Node, Role};
-use bramble_provision::{Event, LocalSwarm, Mode, Outcome, Plan, Secret, Summary, SwarmView};
+use bramble_provision::{
+    Event, LocalSwarm, Member, Mode, Outcome, Plan, Resource, Secret, Summary, Verdict,
+};
 
 use crate::agent::{self, Agent};
 use crate::context::Context;
@@ -140,6 +142,9 @@ impl Run<'_> {
         let Some(manager) = self.report.stage("swarm init", || self.manager(based)) else {
             return;
         };
+        if self.is_settled(&alive) {
+            return;
+        }
         let tokens = !self.mode.check && alive.iter().any(|based| !is_active(based));
         let view = match agent::swarm(self.remote, &manager.name, tokens) {
             Ok(view) => view,
@@ -147,8 +152,8 @@ impl Run<'_> {
         };
         let others = alive.iter().filter(|(node, _)| node.name != manager.name);
         let joining = others.filter(|based| match self.mode.check {
-            true => is_active(based) && !is_member(based, &view),
-            false => !is_member(based, &view),
+            true => is_active(based) && !is_member(based, &view.members),
+            false => !is_member(based, &view.members),
         });
         // Managers one by one: each changes the quorum of the others.
         let (managers, workers): (Vec<&Node>, Vec<&Node>) = joining
@@ -179,6 +184,30 @@ impl Run<'_> {
             let plan = plan::members(manager, &members);
             self.report.stage("swarm members", || self.on_one(&plan));
         }
+    }
+
+    /// Whether what a manager told with its summary shows all nodes in their places, so that nobody need be asked.
+    fn is_settled(&self, alive: &[&Based]) -> bool {
+        let Some(members) = alive.iter().find_map(|based| known_members(based)) else {
+            return false;
+        };
+        let wanted: Vec<_> = alive.iter().map(|(node, _)| plan::member(node)).collect();
+        let settled = alive.iter().all(|based| is_member(based, members))
+            && wanted
+                .iter()
+                .all(|member| member.verdict(members) == Verdict::Satisfied);
+        if settled {
+            for ((node, _), member) in alive.iter().zip(wanted) {
+                let event = Event::Finished {
+                    stage: "members".into(),
+                    id: Resource::SwarmNode(member).title(),
+                    outcome: Outcome::Satisfied,
+                    milliseconds: 0,
+                };
+                self.report.event(&node.name, &event);
+            }
+        }
+        settled
     }
 
     /// What a check can say of nodes that are in no swarm, where nobody can let them in yet.
@@ -225,9 +254,19 @@ fn is_active((_, summary): &Based) -> bool {
     swarm_of(summary).is_some_and(LocalSwarm::is_active)
 }
 
-fn is_member((_, summary): &Based, view: &SwarmView) -> bool {
-    let is = |swarm: &LocalSwarm| view.members.iter().any(|member| member.id == swarm.id);
-    swarm_of(summary).is_some_and(|swarm| swarm.is_active() && is(swarm))
+/// Whether the node is one of `members`: by its id, or where that is not known by its name, under which a swarm knows
+/// one ready node only.
+fn is_member((node, summary): &Based, members: &[Member]) -> bool {
+    let is = |swarm: &LocalSwarm, member: &Member| match &*swarm.id {
+        "" => member.hostname == node.name && member.state == "ready",
+        id => member.id == id,
+    };
+    swarm_of(summary)
+        .is_some_and(|swarm| swarm.is_active() && members.iter().any(|member| is(swarm, member)))
+}
+
+fn known_members<'a>((_, summary): &'a Based) -> Option<&'a [Member]> {
+    summary.as_ref()?.members.as_deref()
 }
 
 /// The nodes of that name, or all.

@@ -2,7 +2,10 @@
 
 use std::{io, time::Instant};
 
-use crate::{Change, Error, Event, LocalSwarm, Outcome, Plan, Resource, Summary, System, Verdict};
+use crate::{
+    Change, Error, Event, LocalSwarm, Outcome, Plan, Resource, Summary, System, Verdict,
+    engine::Engine, swarm,
+};
 
 /// What applying may do, and what it shows.
 #[derive(Debug, Clone, Copy, Default)]
@@ -51,7 +54,11 @@ pub fn apply(
             })?;
         }
     }
-    summary.swarm = LocalSwarm::of(system).ok();
+    if let Ok(engine) = Engine::connect(system) {
+        summary.swarm = LocalSwarm::at_a_glance(&engine).ok();
+        let manages = summary.swarm.as_ref().is_some_and(|swarm| swarm.manager);
+        summary.members = manages.then(|| swarm::members(&engine).ok()).flatten();
+    }
     report(&Event::Summary(summary.clone()))?;
     Ok(summary)
 }

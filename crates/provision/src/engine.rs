@@ -19,25 +19,40 @@ const SOCKET: &str = "/run/docker.sock";
 /// A join may take the engine a minute on a loaded machine; silence for longer than this is a fault.
 const PATIENCE: Duration = Duration::from_secs(180);
 
-/// An engine that answered, and the version of its API.
+/// An engine that answered, the version of its API, and its place in a swarm where it tells without being asked.
 pub(crate) struct Engine {
     socket: PathBuf,
     /// `/v1.45`, which stands before every path.
     prefix: String,
+    /// `inactive`, `active/manager`, `pending`, ...: said since version 1.42.
+    pub(crate) swarm: Option<String>,
+}
+
+/// An answer to a request.
+struct Answer<'a> {
+    status: u16,
+    headers: &'a str,
+    body: &'a [u8],
 }
 
 impl Engine {
     /// Finds the engine and asks which version it speaks.
+    ///
+    /// By a ping: asked for its version, or for information about itself, the engine starts other programs only to
+    /// ask them for theirs, which takes a small machine most of a second.
     pub(crate) fn connect(system: &System) -> Result<Self, Error> {
         let mut engine = Self {
             socket: system.path(SOCKET),
             prefix: String::new(),
+            swarm: None,
         };
-        let version = engine.get("/version")?;
-        let version = version["ApiVersion"]
-            .as_str()
+        let answer = engine.raw("GET", "/_ping", "")?;
+        let ping = parse(&answer).filter(|answer| answer.status == 200);
+        let header = |name| ping.as_ref()?.header(name);
+        let version = header("Api-Version")
             .ok_or_else(|| Error::state("the Docker engine names no version"))?;
         engine.prefix = format!("/v{version}");
+        engine.swarm = header("Swarm").map(str::to_owned);
         Ok(engine)
     }
 
@@ -52,27 +67,31 @@ impl Engine {
     fn request(&self, method: &str, path: &str, body: Option<&Value>) -> Result<Value, Error> {
         let path = format!("{}{path}", self.prefix);
         let body = body.map(Value::to_string).unwrap_or_default();
-        let answer = self.exchange(method, &path, &body).map_err(|error| {
-            let socket = self.socket.display();
-            Error::state(format!(
-                "no Docker engine answers on {socket} ({error}); `systemctl status docker` says why"
-            ))
-        })?;
+        let answer = self.raw(method, &path, &body)?;
         let request = format!("{method} {path}");
-        let (status, content) = parse(&answer).ok_or_else(|| {
+        let answer = parse(&answer).ok_or_else(|| {
             Error::state(format!(
                 "the Docker engine's answer to {request} is not HTTP"
             ))
         })?;
-        let content: Value = serde_json::from_slice(content).unwrap_or(Value::Null);
-        match status {
+        let content: Value = serde_json::from_slice(answer.body).unwrap_or(Value::Null);
+        match answer.status {
             200..300 => Ok(content),
-            _ => Err(Error::Engine {
+            status => Err(Error::Engine {
                 request,
                 status,
                 message: content["message"].as_str().unwrap_or("no reason").into(),
             }),
         }
+    }
+
+    fn raw(&self, method: &str, path: &str, body: &str) -> Result<Vec<u8>, Error> {
+        self.exchange(method, path, body).map_err(|error| {
+            let socket = self.socket.display();
+            Error::state(format!(
+                "no Docker engine answers on {socket} ({error}); `systemctl status docker` says why"
+            ))
+        })
     }
 
     fn exchange(&self, method: &str, path: &str, body: &str) -> io::Result<Vec<u8>> {
@@ -90,17 +109,29 @@ impl Engine {
     }
 }
 
-/// Status and body of an answer.
-fn parse(answer: &[u8]) -> Option<(u16, &[u8])> {
+impl<'a> Answer<'a> {
+    /// The value of a header, whose name may be in either case.
+    fn header(&self, name: &str) -> Option<&'a str> {
+        let mut fields = self.headers.lines().filter_map(|line| line.split_once(':'));
+        let (_, value) = fields.find(|(field, _)| field.eq_ignore_ascii_case(name))?;
+        Some(value.trim())
+    }
+}
+
+fn parse(answer: &[u8]) -> Option<Answer<'_>> {
     let end = answer.windows(4).position(|bytes| bytes == b"\r\n\r\n")?;
-    let head = str::from_utf8(&answer[..end]).ok()?;
-    let status = head
+    let headers = str::from_utf8(&answer[..end]).ok()?;
+    let status = headers
         .strip_prefix("HTTP/1.")?
         .split(' ')
         .nth(1)?
         .parse()
         .ok()?;
-    Some((status, &answer[end + 4..]))
+    Some(Answer {
+        status,
+        headers,
+        body: &answer[end + 4..],
+    })
 }
 
 #[cfg(test)]
@@ -109,15 +140,13 @@ mod tests {
 
     #[test]
     fn an_answer_is_a_status_and_a_body() {
-        assert_eq!(
-            parse(b"HTTP/1.0 200 OK\r\nA: b\r\n\r\n{}"),
-            Some((200, &b"{}"[..]))
-        );
-        assert_eq!(
-            parse(b"HTTP/1.1 503 Service Unavailable\r\n\r\n"),
-            Some((503, &b""[..]))
-        );
-        assert_eq!(parse(b"SSH-2.0\r\n\r\n"), None);
-        assert_eq!(parse(b""), None);
+        let answer = parse(b"HTTP/1.0 200 OK\r\nSwarm: active/worker\r\n\r\n{}").unwrap();
+        assert_eq!((answer.status, answer.body), (200, &b"{}"[..]));
+        assert_eq!(answer.header("swarm"), Some("active/worker"));
+        assert_eq!(answer.header("Api-Version"), None);
+        let answer = parse(b"HTTP/1.1 503 Service Unavailable\r\n\r\n").unwrap();
+        assert_eq!((answer.status, answer.body), (503, &b""[..]));
+        assert!(parse(b"SSH-2.0\r\n\r\n").is_none());
+        assert!(parse(b"").is_none());
     }
 }

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{LocalSwarm, Ran};
+use crate::{LocalSwarm, Member, Ran};
 
 /// Something that happened.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -86,4 +86,7 @@ pub struct Summary {
     pub skipped: usize,
     /// The node's place in a swarm; `None` where no engine answers.
     pub swarm: Option<LocalSwarm>,
+    /// All nodes of its swarm, as far as it is a manager.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub members: Option<Vec<Member>>,
 }

@@ -56,7 +56,7 @@ impl State for SwarmInit {
     }
 
     fn check(&self, system: &System) -> Result<Verdict, Error> {
-        let swarm = LocalSwarm::of(system)?;
+        let swarm = LocalSwarm::at_a_glance(&Engine::connect(system)?)?;
         match &*swarm.state {
             "active" if swarm.manager => Ok(Verdict::Satisfied),
             "active" => Err(Error::state(
@@ -149,11 +149,7 @@ impl State for SwarmNode {
     }
 
     fn check(&self, system: &System) -> Result<Verdict, Error> {
-        let engine = Engine::connect(system)?;
-        Ok(match self.member(&engine)? {
-            None => Verdict::change("it is not ready"),
-            Some(member) => Verdict::from_reasons(&self.differences(&member), None),
-        })
+        Ok(self.verdict(&members(&Engine::connect(system)?)?))
     }
 
     fn apply(&self, system: &System) -> Result<(), Error> {
@@ -181,11 +177,21 @@ impl State for SwarmNode {
 }
 
 impl SwarmNode {
-    /// The ready member of that name: one that was set up anew leaves its former self behind, as `down`.
+    /// Says whether it holds in a swarm that has these members.
+    pub fn verdict(&self, members: &[Member]) -> Verdict {
+        match members.iter().find(|member| self.is(member)) {
+            None => Verdict::change("it is not ready"),
+            Some(member) => Verdict::from_reasons(&self.differences(member), None),
+        }
+    }
+
+    /// Whether that is the one, and ready: one that was set up anew leaves its former self behind, as `down`.
+    fn is(&self, member: &Member) -> bool {
+        member.hostname == self.name && member.state == "ready"
+    }
+
     fn member(&self, engine: &Engine) -> Result<Option<Member>, Error> {
-        Ok(members(engine)?
-            .into_iter()
-            .find(|member| member.hostname == self.name && member.state == "ready"))
+        Ok(members(engine)?.into_iter().find(|member| self.is(member)))
     }
 
     fn differences(&self, member: &Member) -> Vec<String> {
