@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
-use bramble_cluster::spec::{Cluster, Node};
+use bramble_cluster::spec::{Cluster, Node, Role};
 use bramble_image::layer::Layer;
 use bramble_lab::identity::Identity;
 use bramble_lab::template::Template;
@@ -19,6 +19,10 @@ use crate::operator::Files;
 
 /// Longest wait for all machines to answer.
 const PATIENCE: Duration = Duration::from_secs(15 * 60);
+
+/// The managers run what all workers wait for, and on few processors a manager that gets no more than its
+/// share holds everybody up.
+const WORKER_NICENESS: u8 = 10;
 
 const SSH: u16 = 22;
 
@@ -87,13 +91,12 @@ pub fn start(
     )?];
     for member in &cluster.nodes {
         let identity = identity(cluster, member, &files.state())?;
-        machines.push(machine(
-            node,
-            &member.name,
-            &member.mac.to_string(),
-            &identity,
-            place,
-        )?);
+        let (name, mac) = (&member.name, member.mac.to_string());
+        let mut machine = machine(node, name, &mac, &identity, place)?;
+        if member.role == Role::Worker {
+            machine.niceness = WORKER_NICENESS;
+        }
+        machines.push(machine);
     }
     let definition = Definition {
         logs: place.logs.clone(),

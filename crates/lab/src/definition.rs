@@ -33,6 +33,9 @@ pub struct Machine {
     pub memory: u32,
     /// Number of emulated CPUs.
     pub cpus: u8,
+    /// How far it steps back for the others where the host's processors are scarce: 0, not at all, to 19, as
+    /// nice(1) has it. A machine that others wait for should not.
+    pub niceness: u8,
     /// Where its life begins.
     pub start: Start,
 }

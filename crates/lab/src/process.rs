@@ -11,11 +11,17 @@ use nix::sys::signal::Signal;
 use nix::unistd::{Pid, SysconfVar, getpid, getppid, sysconf};
 
 /// Starts a program with piped input and output; the kernel kills it when the calling *thread* ends, so call
-/// this from a thread that lives as long as the child shall, such as the main thread.
+/// this from a thread that lives as long as the child shall, such as the main thread. `niceness` is added to
+/// the caller's, see nice(2).
 ///
 /// # Errors
 /// When the program cannot be started.
-pub(crate) fn spawn(program: &str, argv: &[String], stderr: File) -> io::Result<Child> {
+pub(crate) fn spawn(
+    program: &str,
+    argv: &[String],
+    niceness: u8,
+    stderr: File,
+) -> io::Result<Child> {
     let parent = getpid();
     let mut command = Command::new(program);
     command
@@ -23,8 +29,14 @@ pub(crate) fn spawn(program: &str, argv: &[String], stderr: File) -> io::Result<
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(stderr);
-    // SAFETY: between fork and exec only two system calls are made, both async-signal-safe.
-    unsafe { command.pre_exec(move || die_with(parent)) };
+    // SAFETY: between fork and exec only system calls are made, all of them async-signal-safe.
+    unsafe {
+        command.pre_exec(move || {
+            // To become less important is always allowed.
+            nix::libc::nice(niceness.into());
+            die_with(parent)
+        })
+    };
     command.spawn()
 }
 
@@ -86,7 +98,7 @@ mod tests {
         let stderr = || File::create("/dev/null").expect("/dev/null");
         let sleep = ["300".to_owned()];
         let mut child =
-            std::thread::spawn(move || spawn("sleep", &sleep, stderr()).expect("started"))
+            std::thread::spawn(move || spawn("sleep", &sleep, 0, stderr()).expect("started"))
                 .join()
                 .expect("the thread ends");
         let status = child.wait().expect("waited");

@@ -179,6 +179,7 @@ mod tests {
             disk: "/lab/worker3.qcow2".into(),
             memory: 768,
             cpus: 1,
+            niceness: 0,
             start,
         }
     }

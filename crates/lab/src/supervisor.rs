@@ -113,7 +113,7 @@ impl Supervisor {
             self.switch
                 .listen(GATEWAY, &Sockets(&self.sockets).port(GATEWAY))?;
             let argv = qemu::gateway(&gateway, Sockets(&self.sockets));
-            self.launch(GATEWAY, &argv, |_| Ok(Happened::Started))?;
+            self.launch(GATEWAY, &argv, 0, |_| Ok(Happened::Started))?;
         }
         for machine in self.definition.machines.clone() {
             self.start_machine(machine)?;
@@ -142,8 +142,11 @@ impl Supervisor {
 
         let argv = qemu::machine(&machine, sockets);
         let port = sockets.port(&machine.name);
-        self.launch(&machine.name.clone(), &argv, move |qmp| {
-            match &machine.start {
+        self.launch(
+            &machine.name.clone(),
+            &argv,
+            machine.niceness,
+            move |qmp| match &machine.start {
                 Start::Boot { .. } => Ok(Happened::Started),
                 Start::Clone {
                     state,
@@ -151,8 +154,8 @@ impl Supervisor {
                     mac,
                     ..
                 } => resume(qmp, state, identity, mac, &port).map(|()| Happened::Resumed),
-            }
-        })
+            },
+        )
     }
 
     /// Starts a QEMU, and brings it up in a thread of its own.
@@ -160,6 +163,7 @@ impl Supervisor {
         &mut self,
         name: &str,
         argv: &[String],
+        niceness: u8,
         bring_up: impl FnOnce(&Qmp) -> Result<Happened> + Send + 'static,
     ) -> Result<()> {
         let log = self.definition.logs.join(format!("{name}.qemu.log"));
@@ -175,7 +179,7 @@ impl Supervisor {
                 .collect::<Vec<_>>()
                 .join(" ")
         )?;
-        let mut child = process::spawn(qemu::PROGRAM, argv, file).with_context(|| {
+        let mut child = process::spawn(qemu::PROGRAM, argv, niceness, file).with_context(|| {
             format!(
                 "cannot run {}; `cargo xtask doctor` says how to install it",
                 qemu::PROGRAM

@@ -58,6 +58,7 @@ impl Template {
             disk: dir.join("disk.qcow2"),
             memory: recipe.memory,
             cpus: recipe.cpus,
+            niceness: 0,
             start: Start::Boot {
                 ram: dir.join("ram"),
             },
