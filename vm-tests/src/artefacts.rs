@@ -1,13 +1,11 @@
-//! What every rehearsal stands on: root file systems and booted templates, from the store.
-
-use std::path::PathBuf;
+//! What every rehearsal stands on: booted templates of root file systems, from the store.
 
 use anyhow::{Context, Result};
-use bramble_image::rootfs::{self, Recipe};
+use bramble_image::rootfs::{self, RootFs};
 use bramble_image::{disk, initramfs};
 use bramble_lab::guest;
 use bramble_lab::template::{self, Template};
-use bramble_store::{Artifact, Key, Store};
+use bramble_store::{Key, Store};
 
 /// Raised when the same inputs would be built into something else.
 const VERSION: u32 = 1;
@@ -20,62 +18,6 @@ pub const NODE_MEMORY: u32 = 768;
 
 /// Memory of the household machine in MiB.
 pub const HOUSEHOLD_MEMORY: u32 = 384;
-
-/// A root file system in the store.
-pub struct RootFs {
-    artifact: Artifact,
-    /// Identifies what it was made from.
-    key: Key,
-}
-
-impl RootFs {
-    /// Whether it was in the store already.
-    pub fn was_cached(&self) -> bool {
-        self.artifact.was_cached
-    }
-
-    fn archive(&self) -> PathBuf {
-        self.artifact.path.join("rootfs.tar")
-    }
-}
-
-/// The root file system of the nodes. `mirror` is a Debian mirror; without it, `mmdebstrap` chooses.
-///
-/// # Errors
-/// When it cannot be built: the end of `mmdebstrap`'s log is in the error.
-pub fn node_rootfs(store: &Store, mirror: Option<&str>) -> Result<RootFs> {
-    rootfs_of(store, &rootfs::node(), None, mirror)
-}
-
-/// The root file system of the household machine, which goes on from the nodes'.
-///
-/// # Errors
-/// As [`node_rootfs`].
-pub fn household_rootfs(store: &Store, node: &RootFs, mirror: Option<&str>) -> Result<RootFs> {
-    rootfs_of(store, &rootfs::household(), Some(node), mirror)
-}
-
-fn rootfs_of(
-    store: &Store,
-    recipe: &Recipe,
-    base: Option<&RootFs>,
-    mirror: Option<&str>,
-) -> Result<RootFs> {
-    let key = Key::builder(recipe.name, VERSION)
-        .text("command", recipe.inputs())
-        .text("base", base.map_or("", |base| base.key.hex()))
-        .finish()?;
-    let artifact = store.get_or_build(&key, |dir| {
-        let archive = base.map(RootFs::archive);
-        recipe.build(
-            archive.as_deref(),
-            mirror,
-            &dir.join("rootfs.tar"),
-            &dir.join("mmdebstrap.log"),
-        )
-    })?;
-    Ok(RootFs { artifact, key })
-}
 
 /// Boots, or takes from the store, the template of the nodes.
 ///

@@ -5,6 +5,7 @@
 mod ci;
 mod cross;
 mod doctor;
+mod lock;
 mod oci;
 mod project;
 mod vm;
@@ -20,6 +21,7 @@ use clap::{CommandFactory, Parser};
 #[command(name = "cargo xtask", bin_name = "cargo xtask", max_term_width = 100)]
 enum Verb {
     Doctor(doctor::Args),
+    Lock(lock::Args),
     Cross(cross::Args),
     Oci(oci::Args),
     Ci(ci::Args),
@@ -53,6 +55,7 @@ fn run(verb: Verb) -> anyhow::Result<()> {
     std::env::set_current_dir(project::root())?;
     match verb {
         Verb::Doctor(args) => doctor::run(&args),
+        Verb::Lock(args) => lock::run(&args),
         Verb::Cross(args) => cross::run(&args),
         Verb::Oci(args) => oci::run(&args),
         Verb::Ci(args) => ci::run(&args),

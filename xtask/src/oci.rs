@@ -5,9 +5,9 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use bramble_image::oci;
-use bramble_store::Store;
 
 use crate::cross;
+use crate::lock;
 use crate::project;
 
 /// Their tag: the workspace's version.
@@ -32,7 +32,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     let choice = cross::choose(args.cross)?;
     let programs = cross::build(&choice)?;
     let out = args.out.clone().unwrap_or_else(default_dir);
-    for layout in build(&programs.search, &out)? {
+    for layout in build(&programs.search, &out, None)? {
         println!("{}", layout.display());
     }
     Ok(())
@@ -47,14 +47,18 @@ pub(crate) fn default_dir() -> PathBuf {
 ///
 /// # Errors
 /// Packages that cannot be fetched, files that cannot be written.
-pub(crate) fn build(search_program: &Path, out: &Path) -> Result<Vec<PathBuf>> {
-    let store = Store::open()?;
+pub(crate) fn build(
+    search_program: &Path,
+    out: &Path,
+    mirror: Option<&str>,
+) -> Result<Vec<PathBuf>> {
+    let inputs = lock::inputs(mirror)?;
     let images = [
-        ("registry", oci::registry(&store, VERSION)?),
-        ("redis", oci::redis(&store, VERSION)?),
+        ("registry", oci::registry(&inputs, VERSION)?),
+        ("redis", oci::redis(&inputs, VERSION)?),
         (
             "bramble-search",
-            oci::search(&store, search_program, VERSION)?,
+            oci::search(&inputs.store, search_program, VERSION)?,
         ),
     ];
     let copy = |(name, image): (&str, bramble_store::Artifact)| {

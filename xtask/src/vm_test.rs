@@ -6,9 +6,9 @@ use std::thread;
 
 use anyhow::{Context, Result};
 use bramble_cluster::spec::Cluster;
+use bramble_image::rootfs;
 use bramble_lab::template::Template;
 use bramble_lab::{Lab, Usage};
-use bramble_store::Store;
 use serde::Serialize;
 use vm_tests::operator::{Operator, Programs};
 use vm_tests::pipeline::{self, Answer, Search};
@@ -17,7 +17,7 @@ use vm_tests::setting::{self, Place};
 use vm_tests::{artefacts, resize};
 
 use crate::doctor::Scope;
-use crate::{cross, doctor, oci, project, vm};
+use crate::{cross, doctor, lock, oci, project, vm};
 
 /// Rehearse a cluster: from nothing to the right answer, on emulated machines
 ///
@@ -55,7 +55,7 @@ pub(crate) struct Args {
     /// Compile for the nodes by means of `cross` (see Cross.toml)
     #[arg(long)]
     cross: bool,
-    /// A Debian mirror for the machines' packages [default: mmdebstrap's own]
+    /// A Debian mirror for the machines' packages [default: where apt gets this machine's from]
     #[arg(long, value_name = "URL", env = "BRAMBLE_DEBIAN_MIRROR")]
     mirror: Option<String>,
 }
@@ -204,7 +204,7 @@ fn finish(args: &Args, report: &Report, lab: Lab) -> Result<()> {
 fn build(args: &Args, report: &Report, supervisor: &[String]) -> Result<(Programs, [Template; 2])> {
     thread::scope(|scope| {
         let machines = scope.spawn(|| templates(report, args.mirror.as_deref(), supervisor));
-        let programs = programs(report, args.cross);
+        let programs = programs(report, args);
         let machines = machines
             .join()
             .map_err(|_| anyhow::anyhow!("building the machines panicked"))?;
@@ -212,16 +212,16 @@ fn build(args: &Args, report: &Report, supervisor: &[String]) -> Result<(Program
     })
 }
 
-fn programs(report: &Report, cross: bool) -> Result<Programs> {
+fn programs(report: &Report, args: &Args) -> Result<Programs> {
     let for_nodes = report.stage("programs for nodes", |stage| {
-        let choice = cross::choose(cross)?;
+        let choice = cross::choose(args.cross)?;
         stage.note(format!("by {choice}"));
         cross::build(&choice)
     })?;
     let for_host = report.stage("programs for here", |_| cross::build_for_host())?;
     let images = report.stage("container images", |_| {
         let images = oci::default_dir();
-        oci::build(&for_nodes.search, &images)?;
+        oci::build(&for_nodes.search, &images, args.mirror.as_deref())?;
         anyhow::Ok(images)
     })?;
     Ok(Programs {
@@ -237,17 +237,17 @@ fn templates(
     mirror: Option<&str>,
     supervisor: &[String],
 ) -> Result<[Template; 2]> {
-    let store = Store::open()?;
+    let inputs = lock::inputs(mirror)?;
     let (node, household) = report.stage("root file systems", |stage| {
-        let node = artefacts::node_rootfs(&store, mirror)?;
-        let household = artefacts::household_rootfs(&store, &node, mirror)?;
+        let node = rootfs::node().get(&inputs, None)?;
+        let household = rootfs::household().get(&inputs, Some(&node))?;
         say_whether_cached(stage, node.was_cached() && household.was_cached());
         anyhow::Ok((node, household))
     })?;
     report.stage("templates", |stage| {
         let templates = [
-            artefacts::node_template(&store, &node, supervisor)?,
-            artefacts::household_template(&store, &household, supervisor)?,
+            artefacts::node_template(&inputs.store, &node, supervisor)?,
+            artefacts::household_template(&inputs.store, &household, supervisor)?,
         ];
         say_whether_cached(stage, templates.iter().all(Template::was_cached));
         Ok(templates)

@@ -204,6 +204,9 @@ pub struct Search {
     pub port: u16,
 }
 
+/// The tag of Portainer's images where the cluster file names none.
+pub const PORTAINER_TAG: &str = "lts";
+
 /// Portainer: a web page that shows and manages the swarm.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Portainer {

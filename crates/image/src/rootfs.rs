@@ -1,20 +1,25 @@
 //! A Debian root file system for the nodes, and for the household machine of a rehearsal.
 //!
-//! `mmdebstrap` makes it with no more emulation than the packages' own scripts need: the initramfs,
-//! which takes more than half of a plain build, is kept out and made on the host (see
-//! [`crate::initramfs`]).
+//! `mmdebstrap` makes it from locked packages, with no more emulation than the packages' own scripts need: the
+//! initramfs, which takes more than half of a plain build, is kept out and made on the host (see
+//! [`crate::initramfs`]), and packages are decompressed here (see [`crate::debian::repository`]).
 
-use std::fs::File;
-use std::path::Path;
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, Result, bail};
+use bramble_store::{Artifact, Key};
 
-use crate::EPOCH;
+use crate::debian::{Along, SUITE, Set, repository};
 use crate::layer::Layer;
+use crate::{EPOCH, Inputs};
 
-/// The Debian release that every image is made from.
-pub const SUITE: &str = "trixie";
+/// Raised when the same inputs would be built into something else.
+const VERSION: u32 = 2;
+
+/// The file that a root file system is, in the store.
+const ARCHIVE: &str = "rootfs.tar";
 
 /// The user that a stock image comes with, id 1000, free to use `sudo`.
 pub const FIRST_USER: &str = "pi";
@@ -29,6 +34,8 @@ const NODE_PACKAGES: &[&str] = &[
     "dbus",
     "docker-cli",
     "docker.io",
+    // Its sfdisk grows the root partition to the card.
+    "fdisk",
     "iproute2",
     "iptables",
     "kmod",
@@ -71,13 +78,24 @@ const AFTER: &[&str] = &[
     r#"chroot "$1" systemctl --quiet enable systemd-networkd.service"#,
 ];
 
+/// Run at the very end: what says when and where it was built, and what is made anew where it is missing.
+const CLEAN: &[&str] = &[
+    r#"rm -f "$1"/var/cache/debconf/*-old "$1"/var/lib/dpkg/*-old "$1"/var/cache/ldconfig/aux-cache"#,
+    r#"rm -f "$1"/var/log/apt/* "$1"/var/log/*.log "$1"/etc/*- "$1"/var/lib/systemd/random-seed"#,
+];
+
+/// Where apt's list of sources waits while the machine's own is not the one to install from.
+const SOURCES: &str = r#""$1/etc/apt/sources.list""#;
+
 /// What a root file system is made from: all of it is in the artefact's key.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Recipe {
     /// What it is called in the store.
     pub name: &'static str,
+    /// The name of its packages in the lock file.
+    set: &'static str,
     /// Debian packages; their dependencies come along, recommendations do not.
-    pub packages: &'static [&'static str],
+    packages: &'static [&'static str],
     before: &'static [&'static str],
     after: &'static [&'static str],
     /// Whether it starts from another root file system instead of from nothing.
@@ -88,6 +106,7 @@ pub struct Recipe {
 pub fn node() -> Recipe {
     Recipe {
         name: "rootfs-node",
+        set: "node",
         packages: NODE_PACKAGES,
         before: BEFORE,
         after: AFTER,
@@ -99,6 +118,7 @@ pub fn node() -> Recipe {
 pub fn household() -> Recipe {
     Recipe {
         name: "rootfs-household",
+        set: "household",
         packages: HOUSEHOLD_PACKAGES,
         before: &[],
         after: &[r#"chroot "$1" systemctl --quiet disable nfs-server.service"#],
@@ -173,19 +193,26 @@ ConditionPathExists=/etc/ssh/ssh_host_ed25519_key
 ";
 
 impl Recipe {
-    /// Everything that goes in, as text: the build is a function of this, of `base` and of the mirror's state.
-    pub fn inputs(&self) -> String {
-        self.command(
-            self.extends.then_some(Path::new("BASE")),
-            None,
-            Path::new("OUT"),
-        )
-        .join("\n")
+    /// All packages that it is made from.
+    pub fn set(&self) -> Set {
+        let below: &[&str] = if self.extends { NODE_PACKAGES } else { &[] };
+        Set {
+            name: self.set,
+            packages: [below, self.packages].concat(),
+            along: Along::System,
+        }
     }
 
-    /// The `mmdebstrap` call that writes the tar archive `out`. Without a `mirror`, `mmdebstrap` uses
-    /// its own default.
-    pub fn command(&self, base: Option<&Path>, mirror: Option<&str>, out: &Path) -> Vec<String> {
+    /// What is done, as text: a build is a function of this, of `base` and of the packages.
+    pub fn inputs(&self) -> String {
+        let base = self.extends.then_some(Path::new("BASE"));
+        self.command(base, Path::new("PACKAGES"), Path::new("OUT"))
+            .join("\n")
+    }
+
+    /// The `mmdebstrap` call that writes the tar archive `out` from the repository in the directory `packages`
+    /// alone. The sources that a machine has in the end are `mmdebstrap`'s default.
+    pub fn command(&self, base: Option<&Path>, packages: &Path, out: &Path) -> Vec<String> {
         let mut argv: Vec<String> = ["mmdebstrap", "--arch=arm64", "--components=main", "--quiet"]
             .map(str::to_owned)
             .into();
@@ -200,6 +227,11 @@ impl Recipe {
                 base.display()
             ));
         }
+        argv.push(format!("--setup-hook=mv {SOURCES} {SOURCES}.kept"));
+        argv.push(format!(
+            "--setup-hook=echo 'deb [trusted=yes] copy:{} {SUITE} main' > {SOURCES}",
+            packages.display()
+        ));
         argv.push(format!("--include={}", self.packages.join(",")));
         argv.push("--aptopt=APT::Install-Recommends \"false\"".to_owned());
         argv.push("--dpkgopt=force-unsafe-io".to_owned());
@@ -218,46 +250,82 @@ impl Recipe {
         argv.extend(
             self.after
                 .iter()
+                .chain(CLEAN)
                 .map(|hook| format!("--customize-hook={hook}")),
         );
+        argv.push(format!("--customize-hook=mv {SOURCES}.kept {SOURCES}"));
         argv.push(SUITE.to_owned());
         argv.push(out.display().to_string());
-        argv.extend(mirror.map(str::to_owned));
         argv
     }
 
-    /// Builds the tar archive `out`, writing what `mmdebstrap` says to the file `log`.
+    /// The root file system of this recipe, from the store or built now; `base` is what it extends.
     ///
     /// # Errors
-    /// When `mmdebstrap` is missing or fails: the end of the log is in the error.
-    pub fn build(
-        &self,
-        base: Option<&Path>,
-        mirror: Option<&str>,
-        out: &Path,
-        log: &Path,
-    ) -> Result<()> {
-        let argv = self.command(base, mirror, out);
-        let open = || File::create(log).with_context(|| format!("cannot write {}", log.display()));
-        let file = open()?;
+    /// The lock does not have its packages, they cannot be fetched, or `mmdebstrap` is missing or fails: the end of
+    /// its log is in the error.
+    pub fn get(&self, inputs: &Inputs, base: Option<&RootFs>) -> Result<RootFs> {
+        let packages = inputs.packages(&self.set())?;
+        let key = Key::builder(self.name, VERSION)
+            .text("command", self.inputs())
+            .text("packages", packages.list())
+            .text("base", base.map_or("", |base| base.key.hex()))
+            .finish()?;
+        let artifact = inputs.store.get_or_build(&key, |dir| {
+            let repository = dir.join("packages");
+            repository::write(&packages.fetch()?, &repository)?;
+            let base = base.map(RootFs::archive);
+            self.build(base.as_deref(), &repository, dir)?;
+            Ok(fs::remove_dir_all(&repository)?)
+        })?;
+        Ok(RootFs { artifact, key })
+    }
+
+    fn build(&self, base: Option<&Path>, packages: &Path, dir: &Path) -> Result<()> {
+        let log = dir.join("mmdebstrap.log");
+        let argv = self.command(base, packages, &dir.join(ARCHIVE));
+        let file = File::create(&log).with_context(|| format!("cannot write {}", log.display()))?;
         let status = Command::new(&argv[0])
             .args(&argv[1..])
             .env("SOURCE_DATE_EPOCH", EPOCH.to_string())
+            .env("LC_ALL", "C.UTF-8")
+            .env("TZ", "UTC")
             .stdout(file.try_clone()?)
             .stderr(file)
             .status()
             .context("cannot run mmdebstrap; `cargo xtask doctor` says how to install it")?;
+        let said = fs::read_to_string(&log).unwrap_or_default();
+        // What it said is about the build, not about what was built.
+        fs::remove_file(&log)?;
         if !status.success() {
-            let said = std::fs::read_to_string(log).unwrap_or_default();
             let lines: Vec<&str> = said.lines().collect();
             let tail = lines[lines.len().saturating_sub(15)..].join("\n");
             bail!(
-                "mmdebstrap could not build {} ({status}); the end of {}:\n{tail}",
-                self.name,
-                log.display()
+                "mmdebstrap could not build {} ({status}); the end of what it said:\n{tail}",
+                self.name
             );
         }
         Ok(())
+    }
+}
+
+/// A root file system in the store.
+#[derive(Debug)]
+pub struct RootFs {
+    artifact: Artifact,
+    /// Identifies what it was made from.
+    pub key: Key,
+}
+
+impl RootFs {
+    /// Whether it was in the store already.
+    pub fn was_cached(&self) -> bool {
+        self.artifact.was_cached
+    }
+
+    /// The tar archive of its files.
+    pub fn archive(&self) -> PathBuf {
+        self.artifact.path.join(ARCHIVE)
     }
 }
 
@@ -267,20 +335,18 @@ mod tests {
 
     #[test]
     fn a_recipe_is_one_call() {
-        let shown = |recipe: Recipe, base: Option<&str>, mirror| {
+        let shown = |recipe: Recipe, base: Option<&str>| {
+            let packages = Path::new("/store/packages");
             recipe
-                .command(base.map(Path::new), mirror, Path::new("/store/rootfs.tar"))
+                .command(
+                    base.map(Path::new),
+                    packages,
+                    Path::new("/store/rootfs.tar"),
+                )
                 .join("\n")
         };
-        insta::assert_snapshot!("node", shown(node(), None, None));
-        insta::assert_snapshot!(
-            "household",
-            shown(
-                household(),
-                Some("/store/node.tar"),
-                Some("http://mirror.example/debian")
-            )
-        );
+        insta::assert_snapshot!("node", shown(node(), None));
+        insta::assert_snapshot!("household", shown(household(), Some("/store/node.tar")));
     }
 
     #[test]

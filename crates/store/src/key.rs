@@ -135,7 +135,11 @@ impl Source {
     }
 }
 
-fn sha256_of_file(path: &Path) -> io::Result<String> {
+/// The SHA-256 of a file's content, in lower-case hexadecimal.
+///
+/// # Errors
+/// The file cannot be read.
+pub fn sha256_of_file(path: &Path) -> io::Result<String> {
     let mut hash = Sha256::new();
     io::copy(&mut File::open(path)?, &mut hash)?;
     Ok(hex(&hash.finalize()))

@@ -3,6 +3,9 @@
 //! An artefact's place is the hash of everything that went into it, so a warm run does no work and a
 //! changed input can never be served from an old build. The store does not know what the artefacts mean.
 //!
+//! Files that come from elsewhere lie in it by the hash of their content, and are read against it ([`Store::blob`]);
+//! which ones a build needs is in the lock file ([`LockFile`]).
+//!
 //! ```text
 //! ~/.cache/bramble/
 //!   rootfs/3f9c….json      the named inputs; the key is the SHA-256 of this very file
@@ -25,9 +28,13 @@
 //! # }
 //! ```
 
+mod blob;
 mod key;
 mod lock;
+mod lockfile;
 mod store;
 
-pub use key::{Key, KeyBuilder};
+pub use blob::Blob;
+pub use key::{Key, KeyBuilder, sha256_of_file};
+pub use lockfile::{Change, Image, LockFile, Package};
 pub use store::{Artifact, Entry, Store};

@@ -159,16 +159,23 @@ impl Store {
             let Some(_sole_user) = Lock::try_exclusive(&lock)? else {
                 continue;
             };
-            // Half-removed must look like half-built: not there.
-            let doomed = partial(&entry.path);
-            remove_dir(&doomed)?;
-            fs::rename(&entry.path, &doomed)
-                .with_context(|| format!("store: cannot remove {}", entry.path.display()))?;
-            remove_dir(&doomed)?;
-            fs::remove_file(manifest_path(&entry.path)).ok();
+            unpublish(&entry.path)?;
             removed.push(entry);
         }
         Ok(removed)
+    }
+
+    /// Removes the artefact of `key`, once nobody is using it; there need not be one.
+    ///
+    /// # Errors
+    /// It cannot be removed.
+    pub fn remove(&self, key: &Key) -> Result<()> {
+        let path = self.path(key.kind(), key.hex());
+        let _sole_user = Lock::exclusive(&self.lock_path(key.kind(), key.hex()))?;
+        match path.is_dir() {
+            true => unpublish(&path),
+            false => Ok(()),
+        }
     }
 
     fn publish(
@@ -213,6 +220,17 @@ fn place(variable: impl Fn(&str) -> Option<OsString>) -> Option<PathBuf> {
     absolute("BRAMBLE_STORE")
         .or_else(|| absolute("XDG_CACHE_HOME").map(|cache| cache.join("bramble")))
         .or_else(|| absolute("HOME").map(|home| home.join(".cache/bramble")))
+}
+
+/// Half-removed must look like half-built: not there.
+fn unpublish(path: &Path) -> Result<()> {
+    let doomed = partial(path);
+    remove_dir(&doomed)?;
+    fs::rename(path, &doomed)
+        .with_context(|| format!("store: cannot remove {}", path.display()))?;
+    remove_dir(&doomed)?;
+    fs::remove_file(manifest_path(path)).ok();
+    Ok(())
 }
 
 fn partial(path: &Path) -> PathBuf {

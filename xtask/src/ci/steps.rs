@@ -7,6 +7,7 @@ use anyhow::{Context, Result, bail};
 
 use super::tools::{DENY, NEXTEST};
 use crate::doctor;
+use crate::lock;
 use crate::project::{cargo, log_path, run_logged};
 use crate::world;
 
@@ -39,6 +40,7 @@ const fn step(name: &'static str, what: &'static str, run: fn() -> Result<Outcom
 pub(super) const STEPS: &[Step] = &[
     step("fmt", "the code is formatted", fmt),
     step("doctor", "this machine has what the rest needs", doctor),
+    step("lock", "bramble.lock has what builds ask for", lock),
     step("clippy", "no lint has anything to say", clippy),
     step("deny", "licences, sources and versions are as agreed", deny),
     step("advisories", "no dependency has a known hole", advisories),
@@ -60,6 +62,11 @@ fn fmt() -> Result<Outcome> {
 
 fn doctor() -> Result<Outcome> {
     doctor::ensure(doctor::Scope::Ci, doctor::fix_is_implied())?;
+    Ok(Outcome::Done)
+}
+
+fn lock() -> Result<Outcome> {
+    lock::check()?;
     Ok(Outcome::Done)
 }
 

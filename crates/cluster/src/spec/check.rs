@@ -9,7 +9,7 @@ use toml::Spanned;
 
 use super::problem::Problems;
 use super::recover::Recovered;
-use super::{Access, Cluster, Docker, Nas, Network, Portainer, Search};
+use super::{Access, Cluster, Docker, Nas, Network, PORTAINER_TAG, Portainer, Search};
 use super::{names, wire};
 
 /// Waits for the server in the foreground, with Docker behind it, instead of letting containers start on an empty
@@ -474,7 +474,7 @@ impl Check<'_> {
             port: self.port(ports, "Portainer", portainer.port, 9443),
             tag: portainer
                 .tag
-                .map_or_else(|| "lts".to_owned(), Spanned::into_inner),
+                .map_or_else(|| PORTAINER_TAG.to_owned(), Spanned::into_inner),
         }
     }
 

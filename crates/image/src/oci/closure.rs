@@ -8,7 +8,7 @@ use object::Endianness;
 use object::elf::{DT_NEEDED, FileHeader64};
 use object::read::elf::{Dyn, FileHeader, ProgramHeader};
 
-use super::debian::{Node, Unpacked};
+use crate::debian::unpacked::{Node, Unpacked};
 
 /// Where Debian's ARM64 loader looks.
 const LIBRARY_DIRS: [&str; 2] = ["usr/lib/aarch64-linux-gnu", "usr/lib"];

@@ -4,7 +4,6 @@
 //! static program; Redis and the registry are Debian's, with their libraries and licences.
 
 mod closure;
-pub mod debian;
 pub mod layout;
 
 use std::path::Path;
@@ -12,12 +11,14 @@ use std::path::Path;
 use anyhow::{Context, Result};
 use bramble_store::{Artifact, Key, Store};
 
+use crate::Inputs;
+use crate::debian::unpacked::{Node, Unpacked};
+use crate::debian::{Along, Set};
 use crate::layer::Layer;
-use debian::{Node, Unpacked};
 use layout::{Image, Run};
 
 /// Raise it when the images come out differently from the same inputs.
-const RECIPE: u32 = 2;
+const RECIPE: u32 = 3;
 
 /// Who runs Redis and the search service: nobody on any node.
 const SERVICE_USER: u32 = 65532;
@@ -61,16 +62,16 @@ pub fn search(store: &Store, program: &Path, version: &str) -> Result<Artifact> 
 ///
 /// # Errors
 /// The packages cannot be fetched, or the store cannot be written.
-pub fn redis(store: &Store, version: &str) -> Result<Artifact> {
-    from_debian(store, version, &REDIS)
+pub fn redis(inputs: &Inputs, version: &str) -> Result<Artifact> {
+    from_debian(inputs, version, &REDIS)
 }
 
 /// Builds the image of the registry from Debian's packages.
 ///
 /// # Errors
 /// The packages cannot be fetched, or the store cannot be written.
-pub fn registry(store: &Store, version: &str) -> Result<Artifact> {
-    from_debian(store, version, &REGISTRY)
+pub fn registry(inputs: &Inputs, version: &str) -> Result<Artifact> {
+    from_debian(inputs, version, &REGISTRY)
 }
 
 /// An image of programs from Debian.
@@ -144,15 +145,30 @@ health:
     threshold: 3
 ";
 
-fn from_debian(store: &Store, version: &str, recipe: &Recipe) -> Result<Artifact> {
+/// The packages that the images are made from.
+pub(crate) fn sets() -> Vec<Set> {
+    [&REDIS, &REGISTRY].map(Recipe::set).into()
+}
+
+impl Recipe {
+    fn set(&self) -> Set {
+        Set {
+            name: self.name,
+            packages: self.packages.to_vec(),
+            along: Along::Dependencies,
+        }
+    }
+}
+
+fn from_debian(inputs: &Inputs, version: &str, recipe: &Recipe) -> Result<Artifact> {
+    let packages = inputs.packages(&recipe.set())?;
     let key = Key::builder(&format!("oci-{}", recipe.name), RECIPE)
-        .text("packages", debian::key(recipe.packages)?)
+        .text("packages", packages.list())
         .text("recipe", format!("{recipe:#?}"))
         .text("version", version)
         .finish()?;
-    store.get_or_build(&key, |dir| {
-        let packages = debian::fetch(store, recipe.packages)?;
-        let files = Unpacked::read(&packages.path)?;
+    inputs.store.get_or_build(&key, |dir| {
+        let files = Unpacked::read(&packages.fetch()?)?;
         layout::write(&image(recipe, version, &files)?, dir).map(drop)
     })
 }

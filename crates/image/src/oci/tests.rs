@@ -110,12 +110,14 @@ fn a_missing_library_is_named() {
     assert_eq!(message("usr/bin/other"), "no package has usr/bin/other");
 }
 
-/// The images of Debian's programs, from packages that are fetched now, run by binfmt_misc.
+/// The images of Debian's programs, from the packages that this repository's lock names, run by binfmt_misc.
 #[test]
 #[ignore = "fetches packages"]
 fn programs_from_debian_start() {
     let dir = tempfile::tempdir().unwrap();
     let store = Store::at(dir.path().join("store")).unwrap();
+    let lock = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../bramble.lock");
+    let inputs = Inputs::open(store, &lock, None).unwrap();
     for (recipe, program, expected) in [
         (&REDIS, "usr/bin/redis-server", "Redis server v="),
         (&REDIS, "usr/bin/redis-cli", "redis-cli "),
@@ -125,7 +127,7 @@ fn programs_from_debian_start() {
             "docker-registry github.com",
         ),
     ] {
-        let layout = from_debian(&store, "1", recipe).unwrap();
+        let layout = from_debian(&inputs, "1", recipe).unwrap();
         let bundle = dir.path().join(program).display().to_string();
         fs::create_dir_all(Path::new(&bundle).parent().unwrap()).unwrap();
         let at = format!("{}:1", layout.path.display());

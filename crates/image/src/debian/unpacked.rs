@@ -1,62 +1,16 @@
-//! Debian's ARM64 packages, fetched and unpacked without running any of their programs.
+//! The files of packages, without running any of their programs.
 
 use std::collections::BTreeMap;
-use std::fs;
 use std::io::Read;
 use std::path::{Component, Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Command;
 
-use anyhow::{Context, Result, bail};
-use bramble_store::{Artifact, Key, Store};
+use anyhow::{Context, Result};
 use tar::EntryType;
 
+use super::fetch::Deb;
+use super::run;
 use crate::layer::relative;
-use crate::rootfs::SUITE;
-
-/// Fetches `packages` and all that they depend on into the store: a directory of `.deb` files.
-///
-/// The key holds the packages' names, so what was fetched once stays until it is removed from the store.
-///
-/// # Errors
-/// `mmdebstrap` is missing or fails; its own words are in the error.
-pub fn fetch(store: &Store, packages: &[&str]) -> Result<Artifact> {
-    store.get_or_build(&key(packages)?, |dir| {
-        run(&fetch_command(packages, dir))?;
-        let archives = dir.join("archives");
-        for name in file_names(&archives)? {
-            if name.ends_with(".deb") {
-                fs::rename(archives.join(&name), dir.join(&name))?;
-            }
-        }
-        fs::remove_dir_all(&archives)?;
-        Ok(())
-    })
-}
-
-/// The key of what [`fetch`] fetches.
-pub(crate) fn key(packages: &[&str]) -> Result<Key> {
-    let command = fetch_command(packages, Path::new("DIR"));
-    Key::builder("debian-packages", 1)
-        .text("command", command.join("\n"))
-        .finish()
-}
-
-/// Ends in `DIR/archives`: mmdebstrap copies apt's directory of downloads out before it unpacks them.
-fn fetch_command(packages: &[&str], dir: &Path) -> Vec<String> {
-    vec![
-        "mmdebstrap".to_owned(),
-        "--variant=extract".to_owned(),
-        "--arch=arm64".to_owned(),
-        "--aptopt=APT::Install-Recommends \"false\"".to_owned(),
-        format!(
-            "--extract-hook=copy-out /var/cache/apt/archives '{}'",
-            dir.display()
-        ),
-        format!("--include={}", packages.join(",")),
-        SUITE.to_owned(),
-        "/dev/null".to_owned(),
-    ]
-}
 
 /// The files of unpacked packages, by path from the root, without a leading `/`.
 #[derive(Debug, Default)]
@@ -85,30 +39,22 @@ pub enum Node {
 }
 
 impl Unpacked {
-    /// Reads the `.deb` files in `dir`.
+    /// Unpacks packages.
     ///
     /// # Errors
     /// `dpkg-deb` is missing or a package is damaged.
-    pub fn read(dir: &Path) -> Result<Unpacked> {
+    pub fn read(debs: &[Deb]) -> Result<Unpacked> {
         let mut unpacked = Unpacked::default();
-        for name in file_names(dir)? {
-            let path = dir.join(&name);
-            let deb = path.display().to_string();
-            let shown = run(&dpkg_deb(&[
-                "--show",
-                "--showformat=${Package} ${Version}",
-                &deb,
-            ]))?;
-            let shown = String::from_utf8_lossy(&shown).into_owned();
-            let (package, version) = shown
-                .split_once(' ')
-                .with_context(|| format!("{deb} does not say what package it is"))?;
-            let archive = run(&dpkg_deb(&["--fsys-tarfile", &deb]))?;
+        for deb in debs {
+            let (name, version) = (&deb.package.name, &deb.package.version);
+            let archive = run(Command::new("dpkg-deb")
+                .arg("--fsys-tarfile")
+                .arg(deb.path()))
+            .with_context(|| format!("cannot unpack {name}"))?;
             unpacked
-                .add(package, &archive)
-                .with_context(|| format!("cannot unpack {deb}"))?;
-            let versions = &mut unpacked.versions;
-            versions.insert(package.to_owned(), version.to_owned());
+                .add(name, &archive)
+                .with_context(|| format!("cannot unpack {name}"))?;
+            unpacked.versions.insert(name.clone(), version.clone());
         }
         Ok(unpacked)
     }
@@ -187,39 +133,6 @@ fn normal(path: &Path) -> PathBuf {
     normal
 }
 
-fn file_names(dir: &Path) -> Result<Vec<String>> {
-    let entries = fs::read_dir(dir).with_context(|| format!("cannot read {}", dir.display()))?;
-    let mut names = Vec::new();
-    for entry in entries {
-        names.push(entry?.file_name().to_string_lossy().into_owned());
-    }
-    names.sort();
-    Ok(names)
-}
-
-fn dpkg_deb(args: &[&str]) -> Vec<String> {
-    let words = std::iter::once("dpkg-deb").chain(args.iter().copied());
-    words.map(str::to_owned).collect()
-}
-
-fn run(argv: &[String]) -> Result<Vec<u8>> {
-    let output = Command::new(&argv[0])
-        .args(&argv[1..])
-        .stdin(Stdio::null())
-        .output()
-        .with_context(|| {
-            format!(
-                "cannot run {}; `cargo xtask doctor` says how to install it",
-                argv[0]
-            )
-        })?;
-    if !output.status.success() {
-        let said = String::from_utf8_lossy(&output.stderr).into_owned();
-        bail!("`{}` failed ({}):\n{said}", argv.join(" "), output.status);
-    }
-    Ok(output.stdout)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -261,11 +174,5 @@ mod tests {
         for nowhere in ["loop", "dangling", "usr/lib", "missing"] {
             check(nowhere, None);
         }
-    }
-
-    #[test]
-    fn packages_are_fetched_with_one_call() {
-        let command = fetch_command(&["redis-server", "redis-tools"], Path::new("/store/x"));
-        insta::assert_snapshot!(command.join("\n"));
     }
 }
