@@ -59,24 +59,40 @@ const EXCLUDED: &[&str] = &[
     "/usr/share/doc/*",
 ];
 
+/// Programs that maintainer scripts call and that take minutes under emulation: kept from running while packages
+/// are configured. An initramfs is made on the host; for certificates, see [`CERTIFICATES`].
+const SLOW: [&str; 2] = ["update-initramfs", "update-ca-certificates"];
+
 /// Run in the new root file system before any package but the essential ones is configured.
 const BEFORE: &[&str] = &[
-    // Building an initramfs twice under emulation is more than half of a plain build.
-    r#"chroot "$1" dpkg-divert --quiet --local --rename --divert /usr/sbin/update-initramfs.real --add /usr/sbin/update-initramfs"#,
-    r#"ln -s /bin/true "$1/usr/sbin/update-initramfs""#,
     // Host keys are each machine's own; the package makes none where it finds some.
     r#"mkdir -p "$1/etc/ssh" && touch "$1/etc/ssh/ssh_host_rsa_key" "$1/etc/ssh/ssh_host_ecdsa_key" "$1/etc/ssh/ssh_host_ed25519_key""#,
 ];
 
 /// Run in the new root file system when all packages are configured.
 const AFTER: &[&str] = &[
-    r#"rm "$1/usr/sbin/update-initramfs" "$1"/etc/ssh/ssh_host_*"#,
-    r#"chroot "$1" dpkg-divert --quiet --local --rename --divert /usr/sbin/update-initramfs.real --remove /usr/sbin/update-initramfs"#,
+    r#"rm "$1"/etc/ssh/ssh_host_*"#,
+    CERTIFICATES,
     r#"chroot "$1" useradd --create-home --shell /bin/bash --groups sudo pi"#,
     // Provisioning decides what runs; NFSv4 needs no portmapper.
     r#"chroot "$1" systemctl --quiet disable docker.service docker.socket containerd.service rpcbind.service rpcbind.socket"#,
     r#"chroot "$1" systemctl --quiet enable systemd-networkd.service"#,
 ];
+
+/// The package's own script does it, run by this machine's shell. Its links must not say where that was.
+const CERTIFICATES: &str = r#"sh "$1/usr/sbin/update-ca-certificates" --sysroot "$1" && for link in "$1"/etc/ssl/certs/*.pem; do ln -sfn "$(readlink "$link" | sed "s|^$1/||")" "$link"; done"#;
+
+fn divert(program: &str) -> String {
+    format!(
+        r#"chroot "$1" dpkg-divert --quiet --local --rename --divert /usr/sbin/{program}.real --add /usr/sbin/{program} && ln -s /bin/true "$1/usr/sbin/{program}""#
+    )
+}
+
+fn restore(program: &str) -> String {
+    format!(
+        r#"rm "$1/usr/sbin/{program}" && chroot "$1" dpkg-divert --quiet --local --rename --divert /usr/sbin/{program}.real --remove /usr/sbin/{program}"#
+    )
+}
 
 /// Run at the very end: what says when and where it was built, and what is made anew where it is missing.
 const CLEAN: &[&str] = &[
@@ -242,15 +258,25 @@ impl Recipe {
         );
         // The licences stay with what they are for.
         argv.push("--dpkgopt=path-include=/usr/share/doc/*/copyright".to_owned());
-        argv.extend(
-            self.before
+        let slow: &[&str] = if base.is_some() { &[] } else { &SLOW };
+        let own = |hooks: &[&str]| {
+            hooks
                 .iter()
-                .map(|hook| format!("--essential-hook={hook}")),
-        );
+                .map(|&hook| hook.to_owned())
+                .collect::<Vec<_>>()
+        };
+        let before = slow
+            .iter()
+            .map(|program| divert(program))
+            .chain(own(self.before));
+        let after = slow
+            .iter()
+            .map(|program| restore(program))
+            .chain(own(self.after));
+        argv.extend(before.map(|hook| format!("--essential-hook={hook}")));
         argv.extend(
-            self.after
-                .iter()
-                .chain(CLEAN)
+            after
+                .chain(own(CLEAN))
                 .map(|hook| format!("--customize-hook={hook}")),
         );
         argv.push(format!("--customize-hook=mv {SOURCES}.kept {SOURCES}"));
@@ -273,12 +299,19 @@ impl Recipe {
             .finish()?;
         let artifact = inputs.store.get_or_build(&key, |dir| {
             let repository = dir.join("packages");
-            repository::write(&packages.fetch()?, &repository)?;
+            let mut debs = packages.fetch()?;
+            // What is installed already need not be found again.
+            debs.retain(|deb| !base.is_some_and(|base| deb.package.sets.contains(base.set)));
+            repository::write(&debs, &repository)?;
             let base = base.map(RootFs::archive);
             self.build(base.as_deref(), &repository, dir)?;
             Ok(fs::remove_dir_all(&repository)?)
         })?;
-        Ok(RootFs { artifact, key })
+        Ok(RootFs {
+            artifact,
+            key,
+            set: self.set,
+        })
     }
 
     fn build(&self, base: Option<&Path>, packages: &Path, dir: &Path) -> Result<()> {
@@ -315,6 +348,8 @@ pub struct RootFs {
     artifact: Artifact,
     /// Identifies what it was made from.
     pub key: Key,
+    /// The name of its packages in the lock file.
+    set: &'static str,
 }
 
 impl RootFs {

@@ -149,6 +149,17 @@ pub(crate) const REQUIREMENTS: &[Requirement] = &[
         packages: &[backport("mmdebstrap")],
     },
     Requirement {
+        name: "OpenSSL's program",
+        why: "it names certificates in root file systems, where doing so emulated takes minutes",
+        scope: Scope::Rehearse,
+        probe: Probe::Program {
+            name: "openssl",
+            ask: &["version"],
+            least: &[3, 0],
+        },
+        packages: &[package("openssl")],
+    },
+    Requirement {
         name: "user ids to map (newuidmap, /etc/subuid)",
         why: "without being root, mmdebstrap needs ids to give to the files that it makes",
         scope: Scope::Rehearse,
