@@ -1,8 +1,9 @@
 //! What every rehearsal stands on: booted templates of root file systems, from the store.
 
 use anyhow::{Context, Result};
+use bramble_image::disk::{self, Zeros};
+use bramble_image::initramfs;
 use bramble_image::rootfs::{self, RootFs};
-use bramble_image::{disk, initramfs};
 use bramble_lab::guest;
 use bramble_lab::template::{self, Template};
 use bramble_store::{Key, Store};
@@ -53,7 +54,10 @@ fn template_of(
         .text("lab", lab.digest())
         .text("init", initramfs::script())
         .text("modules", initramfs::ROOT_MODULES.join(" "))
-        .text("mke2fs", disk::mke2fs("OUT".as_ref(), DISK).join(" "))
+        .text(
+            "mke2fs",
+            disk::mke2fs("OUT".as_ref(), DISK, Zeros::Holes).join(" "),
+        )
         .finish()?;
     let machine = store.get_or_build(&key, |dir| {
         let boot = initramfs::from_rootfs(&rootfs.archive(), initramfs::ROOT_MODULES)?;
@@ -63,6 +67,7 @@ fn template_of(
             &rootfs.archive(),
             &card.clone().with(&lab),
             DISK,
+            Zeros::Holes,
             &dir.join("disk.img"),
         )
     })?;

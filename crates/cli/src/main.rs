@@ -6,6 +6,7 @@ mod completions;
 mod context;
 mod exec;
 mod failure;
+mod flash;
 mod image;
 mod init;
 mod keys;
@@ -47,6 +48,8 @@ Examples:
   bramble check                     say what is wrong with it, or what it will give
   bramble keys                      make the cluster's keys, once
   bramble render --out rendered     write hosts, fstab, DHCP reservations, stacks, ...
+  bramble flash --base card.img.zst worker1=/dev/sdb
+                                    write a node's SD card
   bramble provision --check --diff  show what would change on the nodes
   bramble provision                 bring the nodes to what the file says, all at once
   bramble stack deploy registry     deploy a stack, and wait until it runs
@@ -60,6 +63,7 @@ enum Verb {
     Check(check::Args),
     Keys(keys::Args),
     Render(render::Args),
+    Flash(flash::Args),
     Provision(provision::Args),
     Image(image::Args),
     Stack(stack::Args),
@@ -78,6 +82,7 @@ fn main() -> ExitCode {
         Verb::Check(args) => check::run(&context, &args),
         Verb::Keys(args) => keys::run(&context, &args),
         Verb::Render(args) => render::run(&context, &args),
+        Verb::Flash(args) => flash::run(&context, &args),
         Verb::Provision(args) => provision::run(&context, &args),
         Verb::Image(args) => image::run(&context, &args),
         Verb::Stack(args) => stack::run(&context, &args),

@@ -14,11 +14,23 @@ use crate::layer::Layer;
 /// what is in it.
 const UUID: &str = "6272616d-626c-4500-8000-726f6f746673";
 
+/// What becomes of parts that hold nothing but zeros.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Zeros {
+    /// They are holes of a sparse file: whoever reads them finds zeros.
+    Holes,
+    /// They are written, as on a card, where something else would be found otherwise.
+    Written,
+}
+
 /// What [`ext4`] runs; the root file system comes in as a tar archive on standard input.
-pub fn mke2fs(out: &Path, mebibytes: u32) -> Vec<String> {
+pub fn mke2fs(out: &Path, mebibytes: u32, zeros: Zeros) -> Vec<String> {
     // Before 1.47.4 only the last -E counts, so everything is said in one.
-    let extended =
+    let mut extended =
         format!("hash_seed={UUID},lazy_itable_init=0,lazy_journal_init=0,root_owner=0:0");
+    if zeros == Zeros::Written {
+        extended += ",nodiscard";
+    }
     [
         "mke2fs", "-q", "-F", "-t", "ext4", "-L", "rootfs", "-U", UUID, "-E", &extended, "-d", "-",
     ]
@@ -33,8 +45,8 @@ pub fn mke2fs(out: &Path, mebibytes: u32) -> Vec<String> {
 /// # Errors
 /// When `rootfs` cannot be read, or `mke2fs` (1.47.1 or later, with libarchive) is missing or fails: its
 /// words are in the error.
-pub fn ext4(rootfs: &Path, layer: &Layer, mebibytes: u32, out: &Path) -> Result<()> {
-    let argv = mke2fs(out, mebibytes);
+pub fn ext4(rootfs: &Path, layer: &Layer, mebibytes: u32, zeros: Zeros, out: &Path) -> Result<()> {
+    let argv = mke2fs(out, mebibytes, zeros);
     let mut child = Command::new(&argv[0])
         .args(&argv[1..])
         .env("SOURCE_DATE_EPOCH", EPOCH.to_string())
@@ -79,7 +91,7 @@ mod tests {
 
         let images = ["a.img", "b.img"].map(|name| {
             let out = dir.path().join(name);
-            ext4(&rootfs, &Layer::new(), 16, &out).expect("an image");
+            ext4(&rootfs, &Layer::new(), 16, Zeros::Holes, &out).expect("an image");
             std::fs::read(out).expect("its bytes")
         });
         assert!(images[0] == images[1], "two images of the same tree differ");
@@ -99,8 +111,14 @@ mod tests {
         Layer::new()
             .write_tar(File::create(&rootfs).expect("a file"))
             .expect("an archive");
-        let error = ext4(&rootfs, &Layer::new(), 16, Path::new("/nowhere/disk.img"))
-            .expect_err("no such directory");
+        let error = ext4(
+            &rootfs,
+            &Layer::new(),
+            16,
+            Zeros::Holes,
+            Path::new("/nowhere/disk.img"),
+        )
+        .expect_err("no such directory");
         assert!(
             format!("{error:#}").contains("/nowhere/disk.img"),
             "{error:#}"

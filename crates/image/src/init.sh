@@ -22,14 +22,27 @@ for word in $($bb cat /proc/cmdline); do
 done
 [ -n "$root" ] || rescue "no root= on the kernel's command line"
 
+# Where root= says so by a partition's id, the kernel shows which partition has it.
+find_device() {
+    device=$root
+    case $root in PARTUUID=*)
+        for uevent in /sys/class/block/*/uevent; do
+            $bb grep -qx "$root" "$uevent" || continue
+            device=${uevent%/uevent}
+            device=/dev/${device##*/}
+        done
+    esac
+    [ -b "$device" ]
+}
+
 tries=0
-until [ -b "$root" ]; do
+until find_device; do
     [ $tries -lt 1200 ] || rescue "$root did not appear within 60 seconds"
     tries=$((tries + 1))
     $bb usleep 50000
 done
 
-$bb mount -t ext4 -o rw,noatime "$root" /root || rescue "cannot mount $root"
+$bb mount -t ext4 -o rw,noatime "$device" /root || rescue "cannot mount $device"
 $bb umount /proc /sys
 $bb mount --move /dev /root/dev
 exec $bb switch_root /root /sbin/init

@@ -23,6 +23,9 @@ const INIT: &str = include_str!("init.sh");
 /// ext4 needs `crc32c` of the crypto library at run time, which its module does not declare.
 pub const ROOT_MODULES: &[&str] = &["crc32c_generic", "virtio_blk", "ext4"];
 
+/// What a Pi 4 needs beyond these to reach its SD card: the controller, and what powers it.
+pub const CARD_MODULES: &[&str] = &["fixed", "gpio_regulator", "sdhci_iproc"];
+
 /// A kernel and the initramfs that belongs to it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Boot {
@@ -80,6 +83,24 @@ pub fn from_rootfs(rootfs: &Path, modules: &[&str]) -> Result<Boot> {
         kernel,
         initramfs: archive(&busybox, &plain)?,
     })
+}
+
+/// The device trees of the Pi 4 and its kin in the archive of a root file system, by name.
+///
+/// # Errors
+/// The archive cannot be read.
+pub fn device_trees(rootfs: &Path) -> Result<BTreeMap<String, Vec<u8>>> {
+    let trees = pick(rootfs, |path| {
+        let name = path.file_name().map(|name| name.to_string_lossy());
+        let is_tree =
+            name.is_some_and(|name| name.starts_with("bcm2711-") && name.ends_with(".dtb"));
+        is_tree && path.starts_with("usr/lib")
+    })?;
+    let named = |(path, content): (PathBuf, Vec<u8>)| {
+        let name = path.file_name().unwrap_or_default();
+        (name.to_string_lossy().into_owned(), content)
+    };
+    Ok(trees.into_iter().map(named).collect())
 }
 
 /// The files of a tar archive that `wanted` asks for.

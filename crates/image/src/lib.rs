@@ -7,8 +7,11 @@
 //! - [`oci`]: container images, made without a container engine;
 //! - [`disk`]: an ext4 image of it, made without root rights or loop devices.
 
+pub mod bmap;
+pub mod card;
 pub mod debian;
 pub mod disk;
+pub mod fat;
 pub mod initramfs;
 mod inputs;
 pub mod layer;

@@ -5,7 +5,7 @@ use std::io::Read;
 use std::path::{Component, Path, PathBuf};
 use std::process::Command;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use tar::EntryType;
 
 use super::fetch::Deb;
@@ -89,6 +89,31 @@ impl Unpacked {
     /// What stands at `path` itself, be it a link.
     pub fn get(&self, path: &Path) -> Option<&File> {
         self.files.get(path)
+    }
+
+    /// The files below a directory, by their paths from there.
+    pub fn below<'a>(&'a self, dir: &'a str) -> impl Iterator<Item = (String, &'a [u8])> {
+        self.files.iter().filter_map(move |(path, file)| {
+            let path = path.strip_prefix(dir).ok()?;
+            match &file.node {
+                Node::File(_, content) => Some((path.display().to_string(), content.as_slice())),
+                Node::Symlink(_) => None,
+            }
+        })
+    }
+
+    /// A package's licence, and the path at which it stands: it goes where the package's files go.
+    ///
+    /// # Errors
+    /// The package has none.
+    pub fn licence(&self, package: &str) -> Result<(String, &[u8])> {
+        let path = format!("usr/share/doc/{package}/copyright");
+        let steps = self.resolve(Path::new(&path));
+        let found = steps.and_then(|steps| self.get(steps.last()?));
+        match found.map(|file| &file.node) {
+            Some(Node::File(_, text)) => Ok((path, text)),
+            _ => bail!("package {package} has no copyright file"),
+        }
     }
 
     /// The paths from `path` to the file that it leads to: links on the way, then the file. Links of

@@ -189,7 +189,7 @@ fn image(recipe: &Recipe, version: &str, files: &Unpacked) -> Result<Image> {
     }
     let mut list = String::new();
     for package in packages {
-        let (path, text) = copyright(files, package)?;
+        let (path, text) = files.licence(package)?;
         layer = layer.file(&path, 0o644, text);
         let version = files.versions.get(package).map_or("", String::as_str);
         list += &format!("{package} {version}\n");
@@ -218,17 +218,6 @@ fn base(user: u32, name: &str) -> Layer {
         .file("etc/passwd", 0o644, passwd)
         .file("etc/group", 0o644, group)
         .directory_of(0, "tmp", 0o1777)
-}
-
-/// A package's licence, which goes where the package's files go.
-fn copyright<'a>(files: &'a Unpacked, package: &str) -> Result<(String, &'a [u8])> {
-    let path = format!("usr/share/doc/{package}/copyright");
-    let steps = files.resolve(Path::new(&path));
-    let found = steps.and_then(|steps| files.get(steps.last()?));
-    match found.map(|file| &file.node) {
-        Some(Node::File(_, text)) => Ok((path, text)),
-        _ => anyhow::bail!("package {package} has no copyright file"),
-    }
 }
 
 #[cfg(test)]

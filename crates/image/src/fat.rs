@@ -1,0 +1,290 @@
+//! The boot partition: a FAT file system, the only kind that a Pi's firmware reads, made and changed without
+//! mounting it.
+
+use std::fs::File;
+use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::ops::Range;
+use std::os::unix::fs::FileExt;
+
+use anyhow::{Context, Result, bail};
+use fatfs::{
+    Date, DateTime, FatType, FileSystem, FormatVolumeOptions, FsOptions, Time, TimeProvider,
+};
+
+/// A partition of a disk, or of an image of one.
+///
+/// Every change carries [`crate::EPOCH`] as its time, so that the same changes give the same bytes.
+pub struct Fat<'a> {
+    volume: FileSystem<Window<'a>>,
+}
+
+impl<'a> Fat<'a> {
+    /// Makes an empty FAT32 file system of the bytes `place` of `disk`, with a label of at most 11 bytes and a
+    /// fixed `id`.
+    ///
+    /// # Errors
+    /// `disk` cannot be written, or the place is too small for FAT32.
+    pub fn format(disk: &'a File, place: Range<u64>, label: &str, id: u32) -> Result<Fat<'a>> {
+        let mut name = [b' '; 11];
+        if label.len() > name.len() {
+            bail!("{label:?} is too long for the label of a FAT file system");
+        }
+        name[..label.len()].copy_from_slice(label.as_bytes());
+        let options = FormatVolumeOptions::new()
+            .fat_type(FatType::Fat32)
+            .bytes_per_cluster(512)
+            .volume_label(name)
+            .volume_id(id);
+        let sectors = (place.end - place.start) / 512;
+        let options =
+            options.total_sectors(u32::try_from(sectors).context("the partition is too large")?);
+        fatfs::format_volume(Window::new(disk, place.clone()), options)
+            .context("cannot make the FAT file system")?;
+        Self::open(disk, place)
+    }
+
+    /// Opens the FAT file system in the bytes `place` of `disk`.
+    ///
+    /// # Errors
+    /// There is none.
+    pub fn open(disk: &'a File, place: Range<u64>) -> Result<Fat<'a>> {
+        let options = FsOptions::new()
+            .time_provider(&FIXED)
+            .update_accessed_date(false);
+        let volume = FileSystem::new(Window::new(disk, place), options)
+            .context("the boot partition holds no FAT file system")?;
+        Ok(Fat { volume })
+    }
+
+    /// A file's content; `None` if it is not there.
+    ///
+    /// # Errors
+    /// It cannot be read.
+    pub fn read(&self, path: &str) -> Result<Option<Vec<u8>>> {
+        let failed = || format!("cannot read {path} of the boot partition");
+        let mut file = match self.volume.root_dir().open_file(path) {
+            Ok(file) => file,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(error).with_context(failed),
+        };
+        let mut content = Vec::new();
+        file.read_to_end(&mut content).with_context(failed)?;
+        Ok(Some(content))
+    }
+
+    /// Writes a file, and the directories above it; what was there is replaced.
+    ///
+    /// # Errors
+    /// It cannot be written: the partition may be full.
+    pub fn write(&self, path: &str, content: &[u8]) -> Result<()> {
+        let failed = || format!("cannot write {path} to the boot partition");
+        let root = self.volume.root_dir();
+        for (slash, _) in path.match_indices('/') {
+            root.create_dir(&path[..slash]).with_context(failed)?;
+        }
+        let mut file = root.create_file(path).with_context(failed)?;
+        file.truncate().with_context(failed)?;
+        file.write_all(content).with_context(failed)?;
+        file.flush().with_context(failed)
+    }
+
+    /// Writes what is still in memory.
+    ///
+    /// # Errors
+    /// The disk cannot be written.
+    pub fn close(self) -> Result<()> {
+        self.volume
+            .unmount()
+            .context("cannot finish the boot partition")
+    }
+}
+
+/// The bytes of a file that a partition is.
+struct Window<'a> {
+    disk: &'a File,
+    place: Range<u64>,
+    position: u64,
+}
+
+impl<'a> Window<'a> {
+    fn new(disk: &'a File, place: Range<u64>) -> Self {
+        let position = place.start;
+        Window {
+            disk,
+            place,
+            position,
+        }
+    }
+
+    fn left(&self, wanted: usize) -> usize {
+        let left = self.place.end.saturating_sub(self.position);
+        wanted.min(usize::try_from(left).unwrap_or(usize::MAX))
+    }
+}
+
+impl Read for Window<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let length = self.left(buffer.len());
+        let count = self.disk.read_at(&mut buffer[..length], self.position)?;
+        self.position += count as u64;
+        Ok(count)
+    }
+}
+
+impl Write for Window<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let length = self.left(bytes.len());
+        let count = self.disk.write_at(&bytes[..length], self.position)?;
+        self.position += count as u64;
+        Ok(count)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Seek for Window<'_> {
+    fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
+        let base = match to {
+            SeekFrom::Start(_) => Some(self.place.start),
+            SeekFrom::Current(_) => Some(self.position),
+            SeekFrom::End(_) => Some(self.place.end),
+        };
+        let position = match to {
+            SeekFrom::Start(offset) => base.and_then(|base| base.checked_add(offset)),
+            SeekFrom::Current(offset) | SeekFrom::End(offset) => {
+                base.and_then(|base| base.checked_add_signed(offset))
+            }
+        };
+        let position = position.filter(|position| *position >= self.place.start);
+        self.position = position.ok_or_else(|| io::Error::from(io::ErrorKind::InvalidInput))?;
+        Ok(self.position - self.place.start)
+    }
+}
+
+/// Says that it is 2026-01-01, which is [`crate::EPOCH`].
+#[derive(Debug)]
+struct Fixed;
+
+static FIXED: Fixed = Fixed;
+
+impl TimeProvider for Fixed {
+    fn get_current_date(&self) -> Date {
+        Date {
+            year: 2026,
+            month: 1,
+            day: 1,
+        }
+    }
+
+    fn get_current_date_time(&self) -> DateTime {
+        let midnight = Time {
+            hour: 0,
+            min: 0,
+            sec: 0,
+            millis: 0,
+        };
+        DateTime {
+            date: self.get_current_date(),
+            time: midnight,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::process::Command;
+
+    use super::*;
+
+    const PLACE: Range<u64> = (1 << 20)..(65 << 20);
+
+    /// A disk with a boot partition that was filled, changed and filled again.
+    fn disk(dir: &std::path::Path, name: &str) -> File {
+        let path = dir.join(name);
+        let disk = File::options()
+            .create_new(true)
+            .read(true)
+            .write(true)
+            .open(path)
+            .unwrap();
+        disk.set_len(PLACE.end).unwrap();
+        let fat = Fat::format(&disk, PLACE, "bootfs", 0x1234_abcd).unwrap();
+        fat.write("overlays/a-rather-long-name.dtbo", &[7; 5000])
+            .unwrap();
+        fat.write("config.txt", &[b'#'; 3000]).unwrap();
+        fat.close().unwrap();
+        let fat = Fat::open(&disk, PLACE).unwrap();
+        fat.write("config.txt", b"arm_64bit=1\n").unwrap();
+        fat.close().unwrap();
+        disk
+    }
+
+    #[test]
+    fn files_come_back() {
+        let dir = tempfile::tempdir().unwrap();
+        let disk = disk(dir.path(), "disk");
+        let fat = Fat::open(&disk, PLACE).unwrap();
+        assert_eq!(fat.read("CONFIG.TXT").unwrap().unwrap(), b"arm_64bit=1\n");
+        assert_eq!(
+            fat.read("overlays/a-rather-long-name.dtbo")
+                .unwrap()
+                .unwrap(),
+            [7; 5000]
+        );
+        assert_eq!(fat.read("overlays/none").unwrap(), None);
+        let error = fat
+            .write("large", &vec![1; 70 << 20])
+            .unwrap_err()
+            .to_string();
+        assert_eq!(error, "cannot write large to the boot partition");
+        assert!(Fat::open(&disk, 0..4096).is_err());
+    }
+
+    #[test]
+    fn the_same_changes_give_the_same_bytes_within_the_place() {
+        let dir = tempfile::tempdir().unwrap();
+        let content = |name| {
+            let _ = disk(dir.path(), name);
+            std::fs::read(dir.path().join(name)).unwrap()
+        };
+        let (one, two) = (content("one"), content("two"));
+        assert!(one == two);
+        assert!(one[..PLACE.start as usize].iter().all(|&byte| byte == 0));
+    }
+
+    #[test]
+    fn other_tools_read_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let _ = disk(dir.path(), "disk");
+        let content = std::fs::read(dir.path().join("disk")).unwrap();
+        let partition = dir.path().join("partition");
+        std::fs::write(&partition, &content[PLACE.start as usize..]).unwrap();
+        match Command::new("fsck.fat")
+            .args(["-n", "-v"])
+            .arg(&partition)
+            .output()
+        {
+            Err(_) => eprintln!("SKIPPED: fsck.fat is not installed (package dosfstools)"),
+            Ok(output) => {
+                let said = String::from_utf8_lossy(&output.stdout).into_owned();
+                assert!(output.status.success(), "{said}");
+            }
+        }
+        match Command::new("mdir")
+            .args(["-b", "-/", "-i"])
+            .arg(&partition)
+            .output()
+        {
+            Err(_) => eprintln!("SKIPPED: mdir is not installed (package mtools)"),
+            Ok(output) => {
+                let listing = String::from_utf8_lossy(&output.stdout).into_owned();
+                assert!(
+                    listing.contains("::/overlays/a-rather-long-name.dtbo"),
+                    "{listing}"
+                );
+            }
+        }
+    }
+}
