@@ -1,10 +1,12 @@
 //! The boot partition: a FAT file system, the only kind that a Pi's firmware reads, made and changed without
 //! mounting it.
 
+use std::cell::Cell;
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::ops::Range;
 use std::os::unix::fs::FileExt;
+use std::rc::Rc;
 
 use anyhow::{Context, Result, bail};
 use fatfs::{
@@ -16,6 +18,8 @@ use fatfs::{
 /// Every change carries [`crate::EPOCH`] as its time, so that the same changes give the same bytes.
 pub struct Fat<'a> {
     volume: FileSystem<Window<'a>>,
+    disk: &'a File,
+    dot: Rc<Cell<Option<u64>>>,
 }
 
 impl<'a> Fat<'a> {
@@ -51,9 +55,11 @@ impl<'a> Fat<'a> {
         let options = FsOptions::new()
             .time_provider(&FIXED)
             .update_accessed_date(false);
-        let volume = FileSystem::new(Window::new(disk, place), options)
+        let window = Window::new(disk, place);
+        let dot = window.dot.clone();
+        let volume = FileSystem::new(window, options)
             .context("the boot partition holds no FAT file system")?;
-        Ok(Fat { volume })
+        Ok(Fat { volume, disk, dot })
     }
 
     /// A file's content; `None` if it is not there.
@@ -80,7 +86,12 @@ impl<'a> Fat<'a> {
         let failed = || format!("cannot write {path} to the boot partition");
         let root = self.volume.root_dir();
         for (slash, _) in path.match_indices('/') {
+            self.dot.set(None);
             root.create_dir(&path[..slash]).with_context(failed)?;
+            if let Some(at) = self.dot.get() {
+                let in_root = !path[..slash].contains('/');
+                mend_dots(self.disk, at, in_root).with_context(failed)?;
+            }
         }
         let mut file = root.create_file(path).with_context(failed)?;
         file.truncate().with_context(failed)?;
@@ -93,10 +104,38 @@ impl<'a> Fat<'a> {
     /// # Errors
     /// The disk cannot be written.
     pub fn close(self) -> Result<()> {
+        // Counted, so that nobody else has to.
+        self.volume
+            .stats()
+            .context("cannot count the boot partition's free clusters")?;
         self.volume
             .unmount()
             .context("cannot finish the boot partition")
     }
+}
+
+/// The short name of a directory's entry for itself.
+const DOT: &[u8] = b".          ";
+
+/// Mends the entries `.` and `..` of a directory that was just made. `fatfs` 0.3 gives them long names, and says
+/// where the root directory is, for which other systems say 0: `fsck.fat` then finds neither. `at` is where the
+/// entry `.` stands, behind its long name.
+fn mend_dots(disk: &File, at: u64, in_root: bool) -> io::Result<()> {
+    /// Bytes of an entry.
+    const ENTRY: usize = 32;
+    let mut entries = [0; 4 * ENTRY];
+    let start = at - ENTRY as u64;
+    disk.read_exact_at(&mut entries, start)?;
+    let [_, dot, _, dots] = [0, 1, 2, 3].map(|index| &entries[index * ENTRY..][..ENTRY]);
+    let mut short = [dot, dots].concat();
+    short.resize(4 * ENTRY, 0);
+    if in_root {
+        // The upper and the lower half of the first cluster's number.
+        for half in [20..22, 26..28] {
+            short[ENTRY..][half].fill(0);
+        }
+    }
+    disk.write_all_at(&short, start)
 }
 
 /// The bytes of a file that a partition is.
@@ -104,6 +143,8 @@ struct Window<'a> {
     disk: &'a File,
     place: Range<u64>,
     position: u64,
+    /// Where in the file [`DOT`] was written last.
+    dot: Rc<Cell<Option<u64>>>,
 }
 
 impl<'a> Window<'a> {
@@ -113,6 +154,7 @@ impl<'a> Window<'a> {
             disk,
             place,
             position,
+            dot: Rc::default(),
         }
     }
 
@@ -133,6 +175,9 @@ impl Read for Window<'_> {
 
 impl Write for Window<'_> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        if bytes == DOT {
+            self.dot.set(Some(self.position));
+        }
         let length = self.left(bytes.len());
         let count = self.disk.write_at(&bytes[..length], self.position)?;
         self.position += count as u64;

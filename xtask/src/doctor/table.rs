@@ -249,4 +249,37 @@ pub(crate) const REQUIREMENTS: &[Requirement] = &[
         },
         packages: &[package("dnsmasq-base")],
     },
+    Requirement {
+        name: "dosfstools",
+        why: "tests have its fsck judge boot partitions",
+        scope: Scope::Ci,
+        probe: Probe::Program {
+            name: "fsck.fat",
+            ask: &[],
+            least: &[],
+        },
+        packages: &[package("dosfstools")],
+    },
+    Requirement {
+        name: "mtools",
+        why: "tests have it list boot partitions",
+        scope: Scope::Ci,
+        probe: Probe::Program {
+            name: "mdir",
+            ask: &[],
+            least: &[],
+        },
+        packages: &[package("mtools")],
+    },
+    Requirement {
+        name: "sfdisk",
+        why: "tests have it read partition tables",
+        scope: Scope::Ci,
+        probe: Probe::Program {
+            name: "sfdisk",
+            ask: &[],
+            least: &[],
+        },
+        packages: &[package("fdisk")],
+    },
 ];
