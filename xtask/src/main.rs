@@ -5,6 +5,7 @@
 mod ci;
 mod cross;
 mod doctor;
+mod image;
 mod lock;
 mod oci;
 mod project;
@@ -23,6 +24,7 @@ enum Verb {
     Doctor(doctor::Args),
     Lock(lock::Args),
     Cross(cross::Args),
+    Image(image::Args),
     Oci(oci::Args),
     Ci(ci::Args),
     VmTest(vm_test::Args),
@@ -57,6 +59,7 @@ fn run(verb: Verb) -> anyhow::Result<()> {
         Verb::Doctor(args) => doctor::run(&args),
         Verb::Lock(args) => lock::run(&args),
         Verb::Cross(args) => cross::run(&args),
+        Verb::Image(args) => image::run(&args),
         Verb::Oci(args) => oci::run(&args),
         Verb::Ci(args) => ci::run(&args),
         Verb::VmTest(args) => vm_test::run(&args),

@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
+use std::io::{self, BufReader};
 use std::ops::Range;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
@@ -242,6 +243,23 @@ pub fn assemble(boot: &BTreeMap<String, Vec<u8>>, root: &Path, out: &Path) -> Re
     copy_sparse(&root, length, &disk, place.start).with_context(failed)
 }
 
+/// Compresses the file `image` to `out` with Zstandard.
+///
+/// # Errors
+/// A file cannot be read or written.
+pub fn compress(image: &Path, out: &Path) -> Result<()> {
+    /// Beyond it, an image gets little smaller for a lot of time.
+    const LEVEL: i32 = 9;
+    let failed = || format!("cannot compress {} to {}", image.display(), out.display());
+    let from = File::open(image).with_context(failed)?;
+    let mut packed = zstd::Encoder::new(File::create(out).with_context(failed)?, LEVEL)?;
+    packed.include_checksum(true)?;
+    packed.set_pledged_src_size(Some(from.metadata()?.len()))?;
+    io::copy(&mut BufReader::with_capacity(1 << 20, from), &mut packed).with_context(failed)?;
+    packed.finish().with_context(failed)?;
+    Ok(())
+}
+
 /// The sector with the partition table of up to four `(type, bytes)`.
 fn partition_table(partitions: &[(u8, Range<u64>)]) -> Result<[u8; 512]> {
     /// Cylinder, head and sector of what lies beyond what these can say.
@@ -261,7 +279,7 @@ fn partition_table(partitions: &[(u8, Range<u64>)]) -> Result<[u8; 512]> {
     Ok(sector)
 }
 
-fn copy_sparse(from: &File, length: u64, to: &File, at: u64) -> std::io::Result<()> {
+fn copy_sparse(from: &File, length: u64, to: &File, at: u64) -> io::Result<()> {
     let mut buffer = vec![0; 1 << 20];
     for range in bmap::data(from, length)? {
         let mut position = range.start;
