@@ -9,6 +9,7 @@ mod image;
 mod lock;
 mod oci;
 mod project;
+mod release;
 mod vm;
 mod vm_test;
 mod world;
@@ -26,6 +27,7 @@ enum Verb {
     Cross(cross::Args),
     Image(image::Args),
     Oci(oci::Args),
+    Release(release::Args),
     Ci(ci::Args),
     VmTest(vm_test::Args),
     Vm(vm::Args),
@@ -61,6 +63,7 @@ fn run(verb: Verb) -> anyhow::Result<()> {
         Verb::Cross(args) => cross::run(&args),
         Verb::Image(args) => image::run(&args),
         Verb::Oci(args) => oci::run(&args),
+        Verb::Release(args) => release::run(&args),
         Verb::Ci(args) => ci::run(&args),
         Verb::VmTest(args) => vm_test::run(&args),
         Verb::Vm(args) => vm::run(&args),

@@ -209,6 +209,45 @@ pub(crate) fn build_for_host() -> Result<HostPrograms> {
     })
 }
 
+/// Compiles `bramble` for operators whose machine is of the nodes' kind.
+///
+/// # Errors
+/// As [`build`].
+pub(crate) fn build_operator(choice: &Choice) -> Result<PathBuf> {
+    let target_dir = project::target_dir().join("cross");
+    let mut command = command(choice.toolchain, &target_dir);
+    command
+        .args(["build", "--locked", "--release", "--target", TARGET])
+        .args(["--package", "bramble-cli"]);
+    project::run_logged(&mut command, &project::log_path("cross-operator")?)?;
+    let program = target_dir.join(TARGET).join("release/bramble");
+    check::is_static_arm64(&program)?;
+    Ok(program)
+}
+
+/// Compiles `bramble` and `bramble-search` for machines of this one's kind, without a trace of where it was.
+///
+/// # Errors
+/// The compiler's, with the end of its log.
+pub(crate) fn build_to_hand_out() -> Result<HostPrograms> {
+    let target = format!("{}-unknown-linux-gnu", std::env::consts::ARCH);
+    let target_dir = project::target_dir().join("hand-out");
+    let mut command = project::cargo();
+    command
+        .env("CARGO_TARGET_DIR", &target_dir)
+        .env_remove("RUSTFLAGS")
+        .env("CARGO_ENCODED_RUSTFLAGS", remapped().join("\x1f"))
+        .env("CFLAGS", c_flags())
+        .args(["build", "--locked", "--release", "--target", &target])
+        .args(["--package", "bramble-cli", "--package", "bramble-search"]);
+    project::run_logged(&mut command, &project::log_path("hand-out")?)?;
+    let out = target_dir.join(target).join("release");
+    Ok(HostPrograms {
+        bramble: out.join("bramble"),
+        search: out.join("bramble-search"),
+    })
+}
+
 fn command(toolchain: Toolchain, target_dir: &Path) -> Command {
     let mut command = match toolchain {
         Toolchain::Cross => Command::new("cross"),
@@ -233,13 +272,14 @@ fn command(toolchain: Toolchain, target_dir: &Path) -> Command {
 
 /// Static, and without a trace of where it was compiled.
 fn rust_flags() -> Vec<String> {
+    let flags = ["-Ctarget-feature=+crt-static".to_owned()];
+    flags.into_iter().chain(remapped()).collect()
+}
+
+fn remapped() -> Vec<String> {
     let remap =
         |(from, to): &(PathBuf, &str)| format!("--remap-path-prefix={}={to}", from.display());
-    let flags = ["-Ctarget-feature=+crt-static".to_owned()];
-    flags
-        .into_iter()
-        .chain(places().iter().map(remap))
-        .collect()
+    places().iter().map(remap).collect()
 }
 
 fn c_flags() -> String {

@@ -1,0 +1,190 @@
+//! A second build, elsewhere and under other circumstances, that must give the same bytes.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::env;
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+
+use anyhow::{Context, Result, bail};
+
+use crate::doctor::find;
+use crate::project::{self, log_path, run_logged};
+
+/// Builds the commit again in a checkout of its own, and compares by name.
+///
+/// # Errors
+/// The second build fails, or a file differs: it is named, and explained where `diffoscope` is installed.
+pub(super) fn run(first: &BTreeMap<String, String>, out: &Path, no_card: bool) -> Result<()> {
+    let dir = tempfile::Builder::new()
+        .prefix("bramble-release-")
+        .tempdir()?;
+    let checkout = Checkout::add(&dir.path().join("elsewhere"))?;
+    super::say("again, elsewhere");
+    let second = checkout.0.join("dist");
+    let log = log_path("release-check")?;
+    run_logged(&mut command(&checkout.0, dir.path(), no_card), &log)
+        .context("the second build failed")?;
+
+    let again = super::sums(&second)?;
+    let differing = differences(first, &again);
+    if differing.is_empty() {
+        println!(
+            "release: all {} files are the same in both builds",
+            first.len()
+        );
+        return Ok(());
+    }
+    let kept = project::target_dir().join("release-check");
+    for name in &differing {
+        explain(name, out, &second, &kept)?;
+    }
+    bail!(
+        "these differ between two builds: {}; see {}",
+        differing.join(", "),
+        kept.display()
+    )
+}
+
+/// A work tree of the commit, which is taken away in the end.
+struct Checkout(std::path::PathBuf);
+
+impl Checkout {
+    fn add(path: &Path) -> Result<Checkout> {
+        let mut git = Command::new("git");
+        git.current_dir(project::root());
+        git.args(["worktree", "add", "--detach", "--quiet"])
+            .arg(path)
+            .arg("HEAD");
+        run_logged(&mut git, &log_path("release-worktree")?)?;
+        Ok(Checkout(path.to_owned()))
+    }
+}
+
+impl Drop for Checkout {
+    fn drop(&mut self) {
+        let mut git = Command::new("git");
+        git.current_dir(project::root());
+        git.args(["worktree", "remove", "--force"])
+            .arg(&self.0)
+            .status()
+            .ok();
+    }
+}
+
+/// Another directory, home, user name, time zone, locale, umask, number of jobs, an empty store; a day later, too,
+/// where `faketime` is installed, unless emulated programs take part, which it does not reach.
+fn command(checkout: &Path, scratch: &Path, no_card: bool) -> Command {
+    let later = no_card && find("faketime").is_some();
+    if !later {
+        eprintln!(
+            "note: the clock is not moved, as faketime is not installed or the SD card takes part"
+        );
+    }
+    let faketime = if later { "faketime -f +1d" } else { "" };
+    let mut command = Command::new("sh");
+    command
+        .current_dir(checkout)
+        .arg("-c")
+        .arg(format!(
+            "umask 077; exec {faketime} cargo xtask release \"$@\""
+        ))
+        .args(["sh", "--out", "dist"]);
+    if no_card {
+        command.arg("--no-card");
+    }
+    let home = env::var_os("HOME").unwrap_or_default();
+    let own = |variable: &str, below: &str| {
+        env::var_os(variable).unwrap_or_else(|| Path::new(&home).join(below).into())
+    };
+    command
+        .env("CARGO_HOME", own("CARGO_HOME", ".cargo"))
+        .env("RUSTUP_HOME", own("RUSTUP_HOME", ".rustup"))
+        .env("HOME", scratch.join("home"))
+        .env("USER", "somebody")
+        .env("LOGNAME", "somebody")
+        .env("TZ", "Pacific/Chatham")
+        .env("LC_ALL", "C")
+        .env("CARGO_BUILD_JOBS", "1")
+        .env("BRAMBLE_STORE", scratch.join("store"));
+    for inherited in [
+        "CARGO_TARGET_DIR",
+        "CARGO_MANIFEST_DIR",
+        "CARGO",
+        "RUSTFLAGS",
+        "SOURCE_DATE_EPOCH",
+    ] {
+        command.env_remove(inherited);
+    }
+    command
+}
+
+/// The names of files that are not the same in both, or only in one.
+fn differences(one: &BTreeMap<String, String>, two: &BTreeMap<String, String>) -> Vec<String> {
+    let names: BTreeSet<&String> = one.keys().chain(two.keys()).collect();
+    let differs = |name: &&&String| one.get(**name) != two.get(**name);
+    names
+        .iter()
+        .filter(differs)
+        .map(|name| (*name).clone())
+        .collect()
+}
+
+/// Keeps both, and has `diffoscope` compare them.
+fn explain(name: &str, first: &Path, second: &Path, kept: &Path) -> Result<()> {
+    let (one, two) = (kept.join("one"), kept.join("two"));
+    for (from, to) in [(first, &one), (second, &two)] {
+        fs::create_dir_all(to)?;
+        if from.join(name).exists() {
+            fs::copy(from.join(name), to.join(name))?;
+        }
+    }
+    if find("diffoscope").is_none() {
+        eprintln!("note: {name} differs; diffoscope, if it were installed, would say how");
+        return Ok(());
+    }
+    let report = kept.join(format!("{name}.txt"));
+    let mut diffoscope = Command::new("diffoscope");
+    diffoscope
+        .arg("--text")
+        .arg(&report)
+        .arg(one.join(name))
+        .arg(two.join(name));
+    // It says 1 where there are differences.
+    diffoscope.status().context("cannot run diffoscope")?;
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_differs_is_named() {
+        let sums = |pairs: &[(&str, &str)]| -> BTreeMap<String, String> {
+            pairs
+                .iter()
+                .map(|(name, sum)| ((*name).to_owned(), (*sum).to_owned()))
+                .collect()
+        };
+        let one = sums(&[("a", "1"), ("b", "1"), ("c", "1")]);
+        assert_eq!(
+            differences(&one, &sums(&[("a", "1"), ("b", "2"), ("d", "1")])),
+            ["b", "c", "d"]
+        );
+        assert!(differences(&one, &one).is_empty());
+    }
+
+    #[test]
+    fn an_explanation_keeps_both() {
+        let dir = tempfile::tempdir().unwrap();
+        for (place, content) in [("one", "1"), ("two", "2")] {
+            fs::create_dir(dir.path().join(place)).unwrap();
+            fs::write(dir.path().join(place).join("x"), content).unwrap();
+        }
+        let kept = dir.path().join("kept");
+        explain("x", &dir.path().join("one"), &dir.path().join("two"), &kept).unwrap();
+        assert_eq!(fs::read_to_string(kept.join("one/x")).unwrap(), "1");
+        assert_eq!(fs::read_to_string(kept.join("two/x")).unwrap(), "2");
+    }
+}

@@ -1,0 +1,308 @@
+//! `cargo xtask release`: everything that is handed out, in one directory.
+
+mod check;
+mod programs;
+mod provenance;
+mod sbom;
+
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use anyhow::{Context, Result, bail};
+use bramble_cluster::render::stacks;
+use bramble_cluster::spec::Cluster;
+use bramble_image::{EPOCH, card};
+use bramble_store::sha256_of_file;
+
+use crate::{image, lock, oci, project};
+
+/// Make everything that is handed out: programs, images, stacks, and what they are made of
+///
+/// Writes programs for operators and nodes, container images, the SD card's image, stacks, a software bill of
+/// materials (CycloneDX), the provenance (in-toto, SLSA) and SHA256SUMS. The same commit and the same lock file give
+/// the same bytes: --check builds everything a second time, elsewhere and under other circumstances, and compares.
+#[derive(clap::Args)]
+#[command(after_help = "\
+Examples:
+  cargo xtask release
+  cargo xtask release --sign ~/.ssh/id_ed25519
+  cargo xtask release --no-card --check
+
+To verify: sha256sum --check SHA256SUMS, and if it was signed,
+  ssh-keygen -Y verify -f allowed_signers -I WHO -n bramble-release -s SHA256SUMS.sig < SHA256SUMS")]
+pub(crate) struct Args {
+    /// The directory to write, which is emptied first if it holds a release
+    #[arg(long, value_name = "DIR", default_value = "dist")]
+    out: PathBuf,
+    /// Leave out the image of the SD card, which takes longest
+    #[arg(long)]
+    no_card: bool,
+    /// Build a second time, in another directory, with another home, time zone, locale, umask, number of jobs, and
+    /// without the store; then compare
+    #[arg(long)]
+    check: bool,
+    /// Sign SHA256SUMS with this SSH key
+    #[arg(long, value_name = "KEY")]
+    sign: Option<PathBuf>,
+    /// Build although there are changes that no commit has
+    #[arg(long, conflicts_with = "check")]
+    dirty: bool,
+}
+
+/// By this file a directory is known as a release, and may be emptied.
+const SUMS: &str = "SHA256SUMS";
+
+pub(crate) fn run(args: &Args) -> Result<()> {
+    let source = provenance::Source::here()?;
+    if source.dirty && !args.dirty {
+        bail!(
+            "there are changes that no commit has, so nobody could build this release again: commit them, or say --dirty"
+        );
+    }
+    let out = project::root().join(&args.out);
+    empty(&out)?;
+    build(&out, &source, !args.no_card)?;
+    let sums = write_sums(&out)?;
+    if let Some(key) = &args.sign {
+        sign(&out, key)?;
+    }
+    for (name, sum) in &sums {
+        println!("{sum}  {name}");
+    }
+    match args.check {
+        true => check::run(&sums, &out, args.no_card),
+        false => Ok(()),
+    }
+}
+
+fn empty(out: &Path) -> Result<()> {
+    let entries = match fs::read_dir(out) {
+        Ok(mut entries) => entries.next().is_some(),
+        Err(_) => false,
+    };
+    if entries {
+        if !out.join(SUMS).exists() {
+            bail!(
+                "{} holds something that is no release: name another directory with --out",
+                out.display()
+            );
+        }
+        fs::remove_dir_all(out).with_context(|| format!("cannot empty {}", out.display()))?;
+    }
+    fs::create_dir_all(out).with_context(|| format!("cannot make {}", out.display()))
+}
+
+fn build(out: &Path, source: &provenance::Source, with_card: bool) -> Result<()> {
+    let put = |from: &Path, name: &str| -> Result<()> {
+        fs::copy(from, out.join(name)).with_context(|| format!("cannot write {name}"))?;
+        Ok(())
+    };
+    say("programs");
+    let programs = programs::build()?;
+    for (name, path) in &programs.all {
+        put(path, name)?;
+    }
+    say("container images");
+    let layouts = out.join("layouts");
+    let mut images = stacks::Images::new();
+    let cluster = example_cluster()?;
+    for layout in oci::build(&programs.search, &layouts, None)? {
+        let name = layout
+            .file_name()
+            .unwrap_or_default()
+            .to_string_lossy()
+            .into_owned();
+        let reference = format!(
+            "{}/{name}@{}",
+            cluster.registry.authority(),
+            digest_of(&layout)?
+        );
+        archive(&layout, &out.join(format!("{name}.oci.tar")))?;
+        images.insert(name, reference);
+    }
+    fs::remove_dir_all(&layouts)?;
+    for (name, text) in stacks::all(&cluster, &images) {
+        fs::write(out.join(format!("stack-{name}.yml")), text)?;
+    }
+    let inputs = lock::inputs(None)?;
+    if with_card {
+        say("SD card");
+        image::pack(&card::get(&inputs)?.path.join(card::IMAGE), out, "card")?;
+    }
+    say("what it is made of");
+    put(&project::root().join("bramble.lock"), "bramble.lock")?;
+    fs::write(out.join("bramble.cdx.json"), sbom::render(&inputs.lock)?)?;
+    let products = sums(out)?;
+    fs::write(
+        out.join("provenance.json"),
+        provenance::render(source, &inputs.lock, &products)?,
+    )?;
+    Ok(())
+}
+
+fn say(what: &str) {
+    eprintln!("release: {what}");
+}
+
+/// The stacks of a release are those of the cluster that is rehearsed.
+fn example_cluster() -> Result<Cluster> {
+    const PATH: &str = "fixtures/clusters/eight-pi.toml";
+    let text = fs::read_to_string(project::root().join(PATH))
+        .with_context(|| format!("cannot read {PATH}"))?;
+    Ok(Cluster::parse(PATH, &text)?.0)
+}
+
+/// The digest of an image layout's only manifest.
+fn digest_of(layout: &Path) -> Result<String> {
+    let index = fs::read(layout.join("index.json"))?;
+    let index: serde_json::Value = serde_json::from_slice(&index)?;
+    let digest = index["manifests"][0]["digest"].as_str();
+    Ok(digest
+        .with_context(|| format!("{} has no manifest", layout.display()))?
+        .to_owned())
+}
+
+/// A tar archive of a directory that is the same wherever and whenever it is made.
+fn archive(dir: &Path, to: &Path) -> Result<()> {
+    let mut archive = tar::Builder::new(
+        File::create(to).with_context(|| format!("cannot write {}", to.display()))?,
+    );
+    for path in files(dir)? {
+        let content = fs::read(dir.join(&path))?;
+        let mut header = tar::Header::new_gnu();
+        header.set_size(content.len() as u64);
+        header.set_mode(0o644);
+        header.set_mtime(EPOCH);
+        archive.append_data(&mut header, &path, content.as_slice())?;
+    }
+    archive.into_inner()?;
+    Ok(())
+}
+
+/// The files below a directory, sorted, by their paths from there.
+fn files(dir: &Path) -> Result<Vec<PathBuf>> {
+    let mut found = Vec::new();
+    let mut open = vec![PathBuf::new()];
+    while let Some(next) = open.pop() {
+        for entry in fs::read_dir(dir.join(&next))? {
+            let entry = entry?;
+            let path = next.join(entry.file_name());
+            match entry.file_type()?.is_dir() {
+                true => open.push(path),
+                false => found.push(path),
+            }
+        }
+    }
+    found.sort();
+    Ok(found)
+}
+
+/// The SHA-256 of each file of a release, by its name.
+fn sums(out: &Path) -> Result<BTreeMap<String, String>> {
+    let is_about_others = |name: &str| name.starts_with(SUMS);
+    let mut sums = BTreeMap::new();
+    for path in files(out)? {
+        let name = path.display().to_string();
+        if !is_about_others(&name) {
+            sums.insert(name, sha256_of_file(&out.join(&path))?);
+        }
+    }
+    Ok(sums)
+}
+
+fn write_sums(out: &Path) -> Result<BTreeMap<String, String>> {
+    let sums = sums(out)?;
+    let lines: String = sums
+        .iter()
+        .map(|(name, sum)| format!("{sum}  {name}\n"))
+        .collect();
+    fs::write(out.join(SUMS), lines).with_context(|| format!("cannot write {SUMS}"))?;
+    Ok(sums)
+}
+
+/// By SSH's own means: whoever provisions a cluster has such a key, and a tool to verify with.
+fn sign(out: &Path, key: &Path) -> Result<()> {
+    let mut command = Command::new("ssh-keygen");
+    command
+        .args(["-Y", "sign", "-n", "bramble-release", "-f"])
+        .arg(key);
+    let output = command
+        .arg(out.join(SUMS))
+        .stdin(Stdio::null())
+        .output()
+        .context("cannot run ssh-keygen")?;
+    if !output.status.success() {
+        bail!(
+            "cannot sign with {}: {}",
+            key.display(),
+            String::from_utf8_lossy(&output.stderr).trim()
+        );
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_archive_says_nothing_of_where_it_was_made() {
+        let made = |order: &[&str]| {
+            let dir = tempfile::tempdir().unwrap();
+            for name in order {
+                let path = dir.path().join("in").join(name);
+                fs::create_dir_all(path.parent().unwrap()).unwrap();
+                fs::write(path, name).unwrap();
+            }
+            let to = dir.path().join("out.tar");
+            archive(&dir.path().join("in"), &to).unwrap();
+            fs::read(to).unwrap()
+        };
+        assert!(made(&["b", "a/c", "a/b"]) == made(&["a/b", "b", "a/c"]));
+    }
+
+    #[test]
+    fn sums_are_of_all_but_themselves_and_can_be_signed() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = |name: &str| dir.path().join(name);
+        fs::write(path("b"), "content").unwrap();
+        fs::write(path("a"), "").unwrap();
+        write_sums(dir.path()).unwrap();
+        let key = tempfile::tempdir().unwrap().keep().join("key");
+        let made = Command::new("ssh-keygen")
+            .args(["-q", "-t", "ed25519", "-N", "", "-f"])
+            .arg(&key)
+            .status()
+            .unwrap();
+        assert!(made.success());
+        sign(dir.path(), &key).unwrap();
+        assert_eq!(
+            write_sums(dir.path())
+                .unwrap()
+                .into_keys()
+                .collect::<Vec<_>>(),
+            ["a", "b"]
+        );
+        let text = fs::read_to_string(path(SUMS)).unwrap();
+        assert!(
+            text.ends_with("ed7002b439e9ac845f22357d822bac1444730fbdb6016d3ec9432297b9ec9f73  b\n"),
+            "{text}"
+        );
+        assert!(path("SHA256SUMS.sig").exists());
+        fs::remove_dir_all(key.parent().unwrap()).unwrap();
+    }
+
+    #[test]
+    fn only_a_release_is_emptied() {
+        let dir = tempfile::tempdir().unwrap();
+        let out = dir.path().join("dist");
+        empty(&out).unwrap();
+        fs::write(out.join("thesis.txt"), "").unwrap();
+        assert!(empty(&out).unwrap_err().to_string().contains("no release"));
+        fs::write(out.join(SUMS), "").unwrap();
+        empty(&out).unwrap();
+        assert_eq!(fs::read_dir(&out).unwrap().count(), 0);
+    }
+}

@@ -1,0 +1,42 @@
+//! The programs of a release, without a trace of where they were compiled.
+
+use std::env::consts::ARCH;
+use std::path::PathBuf;
+
+use anyhow::Result;
+
+use crate::cross;
+
+/// What is handed out.
+pub(super) struct Programs {
+    /// By name.
+    pub(super) all: Vec<(String, PathBuf)>,
+    /// The search service for the nodes.
+    pub(super) search: PathBuf,
+}
+
+/// Compiles them: what the nodes run, and what operators run, for this machine's kind and for the nodes'.
+///
+/// # Errors
+/// The compiler's, with the end of its log.
+pub(super) fn build() -> Result<Programs> {
+    let choice = cross::choose(false)?;
+    let nodes = cross::build(&choice)?;
+    let mut all = vec![
+        ("bramble-node-aarch64".to_owned(), nodes.node),
+        ("bramble-search-aarch64".to_owned(), nodes.search.clone()),
+        (
+            "bramble-aarch64".to_owned(),
+            cross::build_operator(&choice)?,
+        ),
+    ];
+    if ARCH != "aarch64" {
+        let here = cross::build_to_hand_out()?;
+        all.push((format!("bramble-{ARCH}"), here.bramble));
+        all.push((format!("bramble-search-{ARCH}"), here.search));
+    }
+    Ok(Programs {
+        all,
+        search: nodes.search,
+    })
+}
