@@ -1,5 +1,6 @@
 //! `cargo xtask ci`: everything that must hold, in one command.
 
+mod flake;
 mod steps;
 mod tools;
 

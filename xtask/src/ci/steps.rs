@@ -47,6 +47,11 @@ pub(super) const STEPS: &[Step] = &[
     step("tests", "unit, snapshot and property tests", tests),
     step("doctests", "the examples in the docs work", doctests),
     step("docs", "the docs build without a warning", docs),
+    step(
+        "flake",
+        "flake.nix evaluates and offers what is there",
+        super::flake::check,
+    ),
     step("world", "the world file is what its facts give", world),
     Step {
         name: "vm-test",
