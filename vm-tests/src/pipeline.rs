@@ -104,8 +104,13 @@ pub fn registry(report: &Report, operator: &Operator, programs: &Programs) -> Re
         Ok(())
     })?;
     report.stage("images", |stage| {
-        let output =
-            operator.bramble(&["image", "push", &layout("redis"), &layout("bramble-search")])?;
+        let output = operator.bramble(&[
+            "image",
+            "push",
+            &layout("redis"),
+            &layout("seed-web"),
+            &layout("seed-miner"),
+        ])?;
         stage.note(output.lines().last().unwrap_or_default());
         Ok(())
     })

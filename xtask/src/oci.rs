@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
-use bramble_image::oci;
+use bramble_image::oci::{self, Seed};
 
 use crate::cross;
 use crate::lock;
@@ -13,7 +13,7 @@ use crate::project;
 /// Their tag: the workspace's version.
 const VERSION: &str = env!("CARGO_PKG_VERSION");
 
-/// Make the container images: bramble-search, redis and registry
+/// Make the container images: seed-web, seed-miner, redis and registry
 ///
 /// Each becomes an OCI image layout, DIR/NAME, for linux/arm64. No container engine is needed; Redis and
 /// the registry are Debian's ARM64 packages, unpacked without running them.
@@ -57,8 +57,12 @@ pub(crate) fn build(
         ("registry", oci::registry(&inputs, VERSION)?),
         ("redis", oci::redis(&inputs, VERSION)?),
         (
-            "bramble-search",
-            oci::search(&inputs.store, search_program, VERSION)?,
+            "seed-web",
+            oci::search(&inputs.store, Seed::Web, search_program, VERSION)?,
+        ),
+        (
+            "seed-miner",
+            oci::search(&inputs.store, Seed::Miner, search_program, VERSION)?,
         ),
     ];
     let copy = |(name, image): (&str, bramble_store::Artifact)| {

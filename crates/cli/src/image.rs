@@ -21,7 +21,7 @@ use crate::text::{bytes, table};
 #[command(after_help = "\
 Examples:
   bramble image load images/registry               before there is a registry
-  bramble image push images/redis images/bramble-search")]
+  bramble image push images/redis images/seed-web images/seed-miner")]
 pub(crate) struct Args {
     #[command(subcommand)]
     verb: Verb,

@@ -187,6 +187,12 @@ impl LockFile {
             self.image.iter().map(image),
             newer.image.iter().map(image),
         ));
+        let set = |(name, asked): (&String, &Vec<String>)| (name.clone(), asked.join(" "));
+        changes.extend(by_name(
+            "set ",
+            self.sets.iter().map(set),
+            newer.sets.iter().map(set),
+        ));
         let pair = |(name, version): (&String, &String)| (name.clone(), version.clone());
         changes.extend(by_name(
             "tool ",
@@ -369,6 +375,8 @@ mod tests {
         let mut new = lock(&[package("b", "2"), content, package("d", "1")]);
         new.image[0].digest = Some("sha256:00".to_owned());
         new.tools.insert("rustc".to_owned(), "1.95.0".to_owned());
+        new.sets
+            .insert("node".to_owned(), vec!["zsh".to_owned(), "dash".to_owned()]);
         let shown: Vec<String> = old.changes(&new).iter().map(Change::to_string).collect();
         insta::assert_snapshot!(shown.join("\n"));
         assert_eq!(old.changes(&old), []);

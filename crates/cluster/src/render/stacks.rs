@@ -15,7 +15,7 @@ use crate::spec::{Cluster, Portainer};
 pub type Images = BTreeMap<String, String>;
 
 /// The images that the stacks need.
-pub const IMAGES: [&str; 3] = ["registry", "redis", "bramble-search"];
+pub const IMAGES: [&str; 4] = ["registry", "redis", "seed-web", "seed-miner"];
 
 /// The tag of images built together with this version.
 pub const TAG: &str = env!("CARGO_PKG_VERSION");
@@ -101,16 +101,16 @@ pub fn registry(cluster: &Cluster) -> String {
 
 /// The seed search: `web` lends out ranges, miners compute them, `worker` alone writes the ledger.
 pub fn seeds(cluster: &Cluster, images: &Images) -> String {
-    let image = reference(cluster, images, "bramble-search");
+    let image = |name| reference(cluster, images, name);
     let first_manager = on_node(&cluster.first_manager().name);
     let redis = json!({ "BRAMBLE_REDIS": "redis://messages:6379" });
 
-    let mut web = search(&image, "web", redis.clone());
+    let mut web = search(&image("seed-web"), "web", redis.clone());
     web["ports"] = json!([on_its_node(3000, cluster.search.port)]);
     web["healthcheck"] = healthcheck(&["/bramble-search", "healthcheck"]);
     web["deploy"] = deploy(1, std::slice::from_ref(&first_manager), "256M");
 
-    let mut worker = search(&image, "worker", redis);
+    let mut worker = search(&image("seed-web"), "worker", redis);
     worker["environment"]["BRAMBLE_LEDGER"] = json!("/var/lib/bramble/ledger.sqlite");
     worker["volumes"] =
         json!([volume("ledger", "/var/lib/bramble"), { "type": "tmpfs", "target": "/tmp" }]);
@@ -118,7 +118,7 @@ pub fn seeds(cluster: &Cluster, images: &Images) -> String {
 
     let server =
         json!({ "BRAMBLE_SERVER": "http://web:3000", "BRAMBLE_NODE": "{{.Node.Hostname}}" });
-    let mut miner = search(&image, "miner", server);
+    let mut miner = search(&image("seed-miner"), "miner", server);
     miner["deploy"] = deploy(
         cluster.workers().count(),
         &["node.role!=manager".to_owned()],

@@ -50,6 +50,9 @@ pub struct Run {
     pub volumes: &'static [&'static str],
     /// Where it starts.
     pub directory: &'static str,
+    /// A program that says by its exit code whether the service is well; none, if empty. Engines of Docker's kind
+    /// read it; a service's own check goes before it.
+    pub health: &'static [&'static str],
 }
 
 /// The address of a blob: `sha256:` and 64 hexadecimal digits.
@@ -113,7 +116,7 @@ fn config(image: &Image, diff_id: &Digest) -> Value {
         names.into_iter().map(|name| (name, json!({}))).collect()
     };
     let run = &image.run;
-    json!({
+    let mut config = json!({
         "created": CREATED,
         "architecture": "arm64",
         "variant": "v8",
@@ -130,6 +133,23 @@ fn config(image: &Image, diff_id: &Digest) -> Value {
         },
         "rootfs": { "type": "layers", "diff_ids": [diff_id.0] },
         "history": [{ "created": CREATED, "created_by": "bramble" }],
+    });
+    if !run.health.is_empty() {
+        config["config"]["Healthcheck"] = health(run.health);
+    }
+    config
+}
+
+/// Times in nanoseconds, see `HealthConfig` of Docker's image format.
+fn health(program: &[&str]) -> Value {
+    const SECOND: u64 = 1_000_000_000;
+    let test: Vec<&str> = ["CMD"].iter().chain(program).copied().collect();
+    json!({
+        "Test": test,
+        "Interval": 30 * SECOND,
+        "Timeout": 20 * SECOND,
+        "StartPeriod": 120 * SECOND,
+        "Retries": 3,
     })
 }
 
@@ -147,6 +167,7 @@ fn labels(image: &Image) -> Value {
     json!({
         "org.opencontainers.image.created": CREATED,
         "org.opencontainers.image.description": image.description,
+        "org.opencontainers.image.source": env!("CARGO_PKG_REPOSITORY"),
         "org.opencontainers.image.title": image.name,
         "org.opencontainers.image.version": image.version,
     })

@@ -18,7 +18,7 @@ use crate::layer::Layer;
 use layout::{Image, Run};
 
 /// Raise it when the images come out differently from the same inputs.
-const RECIPE: u32 = 3;
+const RECIPE: u32 = 4;
 
 /// Who runs Redis and the search service: nobody on any node.
 const SERVICE_USER: u32 = 65532;
@@ -26,13 +26,55 @@ const SERVICE_USER: u32 = 65532;
 /// Who runs the registry: the first user of a node and of a NAS, who can write to what they share.
 const REGISTRY_USER: u32 = 1000;
 
-/// Builds the image of the search service from the static ARM64 program `bramble-search`.
+/// One part of the search service: which it is stands in the arguments, the program is the same.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Seed {
+    /// Lends ranges and takes results; the worker that writes the ledger runs from this image, too.
+    Web,
+    /// Computes.
+    Miner,
+}
+
+impl Seed {
+    fn image(self) -> (&'static str, &'static str, Run) {
+        let run = Run {
+            entrypoint: &["/bramble-search"],
+            user: SERVICE_USER,
+            directory: "/",
+            ..Run::default()
+        };
+        match self {
+            Seed::Web => (
+                "seed-web",
+                "Lends ranges of seeds, takes the results and writes the ledger",
+                Run {
+                    arguments: &["web"],
+                    ports: &[3000],
+                    health: &["/bramble-search", "healthcheck"],
+                    ..run
+                },
+            ),
+            Seed::Miner => (
+                "seed-miner",
+                "Computes ranges of seeds",
+                Run {
+                    arguments: &["miner"],
+                    ..run
+                },
+            ),
+        }
+    }
+}
+
+/// Builds an image of the search service from the static ARM64 program `bramble-search`. Their only layer is the same.
 ///
 /// # Errors
 /// The program cannot be read, or the store cannot be written.
-pub fn search(store: &Store, program: &Path, version: &str) -> Result<Artifact> {
-    let key = Key::builder("oci-bramble-search", RECIPE)
+pub fn search(store: &Store, seed: Seed, program: &Path, version: &str) -> Result<Artifact> {
+    let (name, description, run) = seed.image();
+    let key = Key::builder(&format!("oci-{name}"), RECIPE)
         .file("program", program)
+        .text("run", format!("{run:#?}"))
         .text("version", version)
         .finish()?;
     store.get_or_build(&key, |dir| {
@@ -43,16 +85,11 @@ pub fn search(store: &Store, program: &Path, version: &str) -> Result<Artifact> 
             // A fresh volume takes its owner from here.
             .directory_of(SERVICE_USER, "var/lib/bramble", 0o755);
         let image = Image {
-            name: "bramble-search",
+            name,
             version: version.to_owned(),
-            description: "Searches every seed of a world: web, worker and miner",
+            description,
             files,
-            run: Run {
-                entrypoint: &["/bramble-search"],
-                user: SERVICE_USER,
-                directory: "/",
-                ..Run::default()
-            },
+            run,
         };
         layout::write(&image, dir).map(drop)
     })
@@ -102,14 +139,16 @@ const REDIS: Recipe = Recipe {
         ports: &[6379],
         volumes: &["/data"],
         directory: "/data",
+        health: &["/usr/bin/redis-cli", "-e", "ping"],
     },
 };
 
 const REGISTRY: Recipe = Recipe {
     name: "registry",
     description: "A registry for the cluster's container images",
-    packages: &["docker-registry"],
-    programs: &["usr/bin/docker-registry"],
+    // The registry has no program that asks how it is; busybox can.
+    packages: &["busybox-static", "docker-registry"],
+    programs: &["usr/bin/busybox", "usr/bin/docker-registry"],
     config: &[("etc/docker/registry/config.yml", REGISTRY_CONFIG)],
     run: Run {
         entrypoint: &["/usr/bin/docker-registry"],
@@ -119,6 +158,14 @@ const REGISTRY: Recipe = Recipe {
         ports: &[5000],
         volumes: &["/var/lib/registry"],
         directory: "/",
+        health: &[
+            "/usr/bin/busybox",
+            "wget",
+            "-q",
+            "-O",
+            "/dev/null",
+            "http://127.0.0.1:5000/v2/",
+        ],
     },
 };
 

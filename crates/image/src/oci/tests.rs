@@ -19,6 +19,7 @@ fn sample() -> Image {
             ports: &[80, 443],
             volumes: &["/data"],
             directory: "/data",
+            health: &["/sample", "healthcheck"],
         },
     }
 }
@@ -76,6 +77,15 @@ fn other_tools_agree_with_the_layout() {
         let seen: serde_json::Value = serde_json::from_str(&printed).unwrap();
         assert_eq!(seen["Digest"], digest.to_string());
         assert_eq!(seen["Architecture"], "arm64");
+        assert_eq!(seen["Labels"]["org.opencontainers.image.title"], "sample");
+    }
+    if let Some(printed) = printed(
+        "skopeo",
+        &["inspect", "--config", "--raw", &format!("oci:{at}")],
+    ) {
+        let seen: serde_json::Value = serde_json::from_str(&printed).unwrap();
+        assert_eq!(seen["config"]["User"], "7:7");
+        assert_eq!(seen["config"]["Healthcheck"]["Test"][1], "/sample");
     }
     let bundle = dir.path().join("bundle").display().to_string();
     let unpack = ["unpack", "--rootless", "--image", &at, &bundle];
@@ -100,6 +110,33 @@ fn printed(program: &str, args: &[&str]) -> Option<String> {
 }
 
 #[test]
+fn nobody_is_root_and_services_can_be_asked() {
+    let seeds = [Seed::Web, Seed::Miner].map(|seed| seed.image());
+    let debian =
+        [&REDIS, &REGISTRY].map(|recipe| (recipe.name, recipe.description, recipe.run.clone()));
+    for (name, _, run) in seeds.into_iter().chain(debian) {
+        assert_ne!(run.user, 0, "{name}");
+        // Who listens can be asked how it is.
+        assert_eq!(run.ports.is_empty(), run.health.is_empty(), "{name}");
+    }
+}
+
+#[test]
+fn the_parts_of_the_search_share_their_layer() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::at(dir.path().join("store")).unwrap();
+    let program = dir.path().join("bramble-search");
+    fs::write(&program, "a program").unwrap();
+    let layer = |seed| {
+        let layout = search(&store, seed, &program, "1").unwrap();
+        let manifest = fs::read(layout.path.join("manifest.json")).unwrap();
+        let manifest: serde_json::Value = serde_json::from_slice(&manifest).unwrap();
+        manifest[0]["Layers"][0].clone()
+    };
+    assert_eq!(layer(Seed::Web), layer(Seed::Miner));
+}
+
+#[test]
 fn a_missing_library_is_named() {
     let mut files = Unpacked::default();
     let own = fs::read(std::env::current_exe().unwrap()).unwrap();
@@ -121,6 +158,7 @@ fn programs_from_debian_start() {
     for (recipe, program, expected) in [
         (&REDIS, "usr/bin/redis-server", "Redis server v="),
         (&REDIS, "usr/bin/redis-cli", "redis-cli "),
+        (&REGISTRY, "usr/bin/busybox", "BusyBox v"),
         (
             &REGISTRY,
             "usr/bin/docker-registry",
@@ -136,7 +174,12 @@ fn programs_from_debian_start() {
         };
         let root = format!("{bundle}/rootfs");
         let program = format!("/{program}");
-        let inside = ["--map-root-user", "chroot", &root, &program, "--version"];
+        let ask = if program.ends_with("busybox") {
+            "--help"
+        } else {
+            "--version"
+        };
+        let inside = ["--map-root-user", "chroot", &root, &program, ask];
         if let Some(said) = printed("unshare", &inside) {
             assert!(said.contains(expected), "{said}");
         }
