@@ -46,6 +46,12 @@ impl Context {
         Ok(cluster)
     }
 
+    /// A file that the cluster file names, relative to itself.
+    pub(crate) fn beside(&self, name: &str) -> PathBuf {
+        let dir = self.cluster.parent().unwrap_or(Path::new(""));
+        dir.join(name)
+    }
+
     /// The state directory of `cluster`, which need not exist yet.
     pub(crate) fn state(&self, cluster: &Cluster) -> anyhow::Result<State> {
         let dir = match &self.state {

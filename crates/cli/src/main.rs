@@ -4,9 +4,11 @@ mod agent;
 mod check;
 mod completions;
 mod context;
+mod drift;
 mod exec;
 mod failure;
 mod flash;
+mod forget;
 mod image;
 mod init;
 mod keys;
@@ -51,6 +53,7 @@ Examples:
   bramble flash --base card.img.zst worker1=/dev/sdb
                                     write a node's SD card
   bramble provision --check --diff  show what would change on the nodes
+  bramble drift                     show what on the nodes is no longer as the file says
   bramble provision                 bring the nodes to what the file says, all at once
   bramble stack deploy registry     deploy a stack, and wait until it runs
   bramble status                    show how the nodes are, and what runs where
@@ -65,6 +68,8 @@ enum Verb {
     Render(render::Args),
     Flash(flash::Args),
     Provision(provision::Args),
+    Drift(drift::Args),
+    Forget(forget::Args),
     Image(image::Args),
     Stack(stack::Args),
     Search(search::Args),
@@ -84,6 +89,8 @@ fn main() -> ExitCode {
         Verb::Render(args) => render::run(&context, &args),
         Verb::Flash(args) => flash::run(&context, &args),
         Verb::Provision(args) => provision::run(&context, &args),
+        Verb::Drift(args) => drift::run(&context, &args),
+        Verb::Forget(args) => forget::run(&context, &args),
         Verb::Image(args) => image::run(&context, &args),
         Verb::Stack(args) => stack::run(&context, &args),
         Verb::Search(args) => search::run(&context, &args),

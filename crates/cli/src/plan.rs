@@ -1,10 +1,12 @@
 //! From a cluster to what must hold on each of its nodes. Pure: what is planned can be read, and is tested, as data.
 
+mod software;
+
 use bramble_cluster::render::{docker, network, storage};
 use bramble_cluster::spec::{self, Cluster, Nas, Node, SHARED_LINK};
 use bramble_provision::resource::{
-    AuthorizedKeys, Block, Content, Directory, DockerConfig, File, GroupMember, Hostname, Link,
-    Mount, Notice, Notified, Packages, SwarmInit, SwarmJoin, SwarmNode, Units, User, WaitOnline,
+    AuthorizedKeys, Block, Content, Directory, DockerConfig, File, GroupMember, Lines, Link, Mount,
+    Notice, Notified, PasswordHash, SwarmInit, SwarmJoin, SwarmNode, Units, User, WaitOnline,
 };
 use bramble_provision::{Plan, Resource, Role, Secret, Stage, SwarmView};
 
@@ -20,19 +22,52 @@ pub(crate) struct Keys {
     pub(crate) cluster: String,
     /// Its private half, which every node holds.
     pub(crate) cluster_private: Secret,
+    /// Lets nodes into the Tailscale network, where one is wanted.
+    pub(crate) tailscale: Option<Secret>,
 }
 
-/// All that does not need another node.
-pub(crate) fn base(cluster: &Cluster, node: &Node, keys: &Keys) -> Plan {
-    let mut resources = identity(cluster, node, keys);
-    if let Some(nas) = &cluster.nas {
-        resources.extend(shared_storage(nas));
+/// Parts of provisioning, in the order in which they are carried out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, clap::ValueEnum)]
+pub(crate) enum Part {
+    /// Host name, packages, kernel and firmware.
+    System,
+    /// Users, keys, names of the nodes.
+    Access,
+    /// Mounts.
+    Storage,
+    /// Docker, and Tailscale.
+    Engine,
+    /// Reboots.
+    Reboot,
+    /// Membership of the swarm.
+    Swarm,
+}
+
+/// All that does not need another node, from a stage on.
+pub(crate) fn base(cluster: &Cluster, node: &Node, keys: &Keys, from: Part) -> Plan {
+    let storage = cluster.nas.iter().flat_map(|nas| shared_storage(nas, node));
+    let registry = (node.name == cluster.registry.node).then(|| registry_data(cluster));
+    let engine = engine(cluster).into_iter().chain(software::tailscale(keys));
+    let stages = [
+        (
+            Part::System,
+            Stage::new("system", software::system(cluster, node)),
+        ),
+        (Part::Access, Stage::new("access", access(cluster, keys))),
+        (
+            Part::Storage,
+            Stage::new("storage", storage.chain(registry)),
+        ),
+        (Part::Engine, Stage::new("engine", engine)),
+    ];
+    Plan {
+        node: node.name.clone(),
+        stages: stages
+            .into_iter()
+            .filter(|(stage, plan)| *stage >= from && !plan.steps.is_empty())
+            .map(|(_, plan)| plan)
+            .collect(),
     }
-    if node.name == cluster.registry.node {
-        resources.push(registry_data(cluster));
-    }
-    resources.extend(engine(cluster));
-    plan(node, "base", resources)
 }
 
 /// Founds the swarm.
@@ -90,8 +125,8 @@ fn plan(node: &Node, stage: &str, resources: impl IntoIterator<Item = Resource>)
     }
 }
 
-/// Who the node is, and who may log in.
-fn identity(cluster: &Cluster, node: &Node, keys: &Keys) -> Vec<Resource> {
+/// Who may log in, and what nodes call each other.
+fn access(cluster: &Cluster, keys: &Keys) -> Vec<Resource> {
     let user = &cluster.access.user;
     let home = home(user);
     let key_file = |name: &str, content, mode| {
@@ -106,18 +141,18 @@ fn identity(cluster: &Cluster, node: &Node, keys: &Keys) -> Vec<Resource> {
     };
     let mut authorized = vec![keys.operator.clone(), keys.cluster.clone()];
     authorized.extend(cluster.access.authorized_keys.iter().cloned());
-    vec![
-        Resource::Hostname(Hostname {
-            name: node.name.clone(),
-        }),
-        Resource::Packages(Packages {
-            names: docker::packages(cluster),
-        }),
-        Resource::User(User {
-            name: user.clone(),
-            home: home.clone(),
-            shell: "/bin/bash".into(),
-        }),
+    let mut resources = vec![Resource::User(User {
+        name: user.clone(),
+        home: home.clone(),
+        shell: "/bin/bash".into(),
+    })];
+    resources.extend(cluster.access.password_hash.as_ref().map(|hash| {
+        Resource::PasswordHash(PasswordHash {
+            user: user.clone(),
+            hash: Secret::new(hash),
+        })
+    }));
+    resources.extend([
         Resource::AuthorizedKeys(AuthorizedKeys {
             user: user.clone(),
             keys: authorized,
@@ -136,14 +171,16 @@ fn identity(cluster: &Cluster, node: &Node, keys: &Keys) -> Vec<Resource> {
             path: "/etc/hosts".into(),
             name: "hosts".into(),
             content: network::hosts(cluster),
+            lines: Lines::Hosts,
             notifies: None,
         }),
-    ]
+    ]);
+    resources
 }
 
 /// What all nodes see of the NAS, now and before Docker starts after a boot.
-fn shared_storage(nas: &Nas) -> Vec<Resource> {
-    let mounts = storage::mounts(nas);
+fn shared_storage(nas: &Nas, node: &Node) -> Vec<Resource> {
+    let mounts = storage::mounts(nas, node);
     let shared = Nas::mount_point(&nas.shared);
     let mut resources: Vec<_> = mounts
         .iter()
@@ -153,7 +190,8 @@ fn shared_storage(nas: &Nas) -> Vec<Resource> {
         Resource::Block(Block {
             path: "/etc/fstab".into(),
             name: "fstab".into(),
-            content: storage::fstab(nas),
+            content: storage::fstab(nas, node),
+            lines: Lines::Anywhere,
             notifies: Some(Notice::SystemdReload),
         }),
         Resource::File(File {
@@ -254,6 +292,7 @@ mod tests {
             operator: "ssh-ed25519 AAAAOperator operator".into(),
             cluster: "ssh-ed25519 AAAACluster bramble".into(),
             cluster_private: Secret::new("the private half\n"),
+            tailscale: None,
         }
     }
 
@@ -281,9 +320,48 @@ mod tests {
             let node = cluster.node(node).unwrap_or(cluster.first_manager());
             insta::assert_yaml_snapshot!(
                 format!("base_{file}_{}", node.name),
-                base(&cluster, node, &keys())
+                base(&cluster, node, &keys(), Part::System)
             );
         }
+    }
+
+    #[test]
+    fn a_plan_of_everything() {
+        let text = r#"
+            version = 1
+            name = "all"
+            timezone = "Europe/Berlin"
+            network.subnet = "192.168.1.0/24"
+            updates.upgrade = "dist"
+            docker.source = "docker-ce"
+            tailscale.auth_key_file = "tailscale.key"
+            access.password_hash = "$6$salt$00000000000000000000000000000000000000000000000000000000000000000000000000000000000000"
+            boot.poe_fan = [65, 70, 75, 80]
+            boot.cmdline = ["panic=10"]
+            packages = ["vim"]
+            [[nodes]]
+            name = "only"
+            role = "manager"
+            mac = "dc:a6:32:00:00:01"
+            ip = "192.168.1.50"
+        "#;
+        let (cluster, _) = Cluster::parse("cluster.toml", text).unwrap();
+        let keys = Keys {
+            tailscale: Some(Secret::new("the auth key")),
+            ..keys()
+        };
+        let node = cluster.first_manager();
+        insta::assert_yaml_snapshot!("base_everything", base(&cluster, node, &keys, Part::System));
+
+        let (script, _) =
+            Cluster::parse("cluster.toml", &text.replace("docker-ce", "script")).unwrap();
+        insta::assert_yaml_snapshot!("base_script", software::system(&script, node));
+        let names = |from| -> Vec<String> {
+            let plan = base(&cluster, node, &keys, from);
+            plan.stages.into_iter().map(|stage| stage.name).collect()
+        };
+        assert_eq!(names(Part::Access), ["access", "storage", "engine"]);
+        assert_eq!(names(Part::Swarm), [""; 0]);
     }
 
     #[test]
@@ -307,7 +385,7 @@ mod tests {
         for file in ["eight-pi", "two-pi", "three-managers"] {
             let cluster = cluster(file);
             for node in &cluster.nodes {
-                let plan = base(&cluster, node, &keys());
+                let plan = base(&cluster, node, &keys(), Part::System);
                 let mut ids: Vec<_> = plan
                     .stages
                     .iter()

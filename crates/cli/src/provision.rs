@@ -1,22 +1,24 @@
 //! `bramble provision`: every node becomes what the cluster file says, all of them at once.
 
-use std::path::PathBuf;
+mod reboot;
+mod swarm;
+
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::thread;
 
 use anyhow::Context as _;
-use bramble_cluster::spec::{Cluster, Node, Role};
-use bramble_provision::{
-    Event, LocalSwarm, Member, Mode, Outcome, Plan, Resource, Secret, Summary, Verdict,
-};
+use bramble_cluster::spec::{Cluster, Node};
+use bramble_provision::{Mode, Plan, Secret, Summary};
 
-use crate::agent::{self, Agent};
+use crate::agent::Agent;
 use crate::context::Context;
 use crate::failure::Usage;
-use crate::plan::{self, Keys};
+use crate::plan::{self, Keys, Part};
 use crate::remote::Remote;
 use crate::report::Report;
 use crate::state::{State, public_half};
+use crate::text::count;
 
 /// Bring the nodes to what the cluster file says.
 ///
@@ -26,7 +28,8 @@ use crate::state::{State, public_half};
 #[command(after_help = "Examples:
   bramble provision --check --diff
   bramble provision
-  bramble provision --limit worker3,worker4")]
+  bramble provision --limit worker3,worker4
+  bramble provision --from engine --no-reboot")]
 pub(crate) struct Args {
     /// Say what would change, and change nothing.
     #[arg(long)]
@@ -37,9 +40,22 @@ pub(crate) struct Args {
     /// Only these nodes.
     #[arg(long, value_name = "NODE", value_delimiter = ',')]
     limit: Vec<String>,
+    /// Leave out what comes before this part.
+    #[arg(long, value_name = "PART", value_enum, default_value_t = Part::System)]
+    from: Part,
+    /// Reboot no node, whatever the cluster file says; those that need it are named.
+    #[arg(long)]
+    no_reboot: bool,
     /// Print a JSON object per event, the summary last.
     #[arg(long)]
     json: bool,
+    #[command(flatten)]
+    program: Program,
+}
+
+/// What is copied to the nodes.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Program {
     /// The program that runs on the nodes: a static aarch64 build of bramble-node [default: bramble-node-aarch64,
     /// beside bramble itself].
     #[arg(long, value_name = "PATH", env = "BRAMBLE_NODE_BINARY")]
@@ -47,43 +63,82 @@ pub(crate) struct Args {
 }
 
 pub(crate) fn run(context: &Context, args: &Args) -> anyhow::Result<ExitCode> {
-    let cluster = context.cluster()?;
-    let nodes = limited(&cluster, &args.limit)?;
-    let keys = read_keys(&context.state(&cluster)?)?;
-    let agent = Agent::read(&node_binary(args)?)?;
-    let remote = Remote::open(context, &cluster)?;
-    let names: Vec<_> = nodes.iter().map(|node| node.name.clone()).collect();
-    let report = Report::new(&names, args.json);
-    let mode = Mode {
-        check: args.check,
-        diff: args.diff,
+    let order = Order {
+        limit: &args.limit,
+        from: args.from,
+        mode: Mode {
+            check: args.check,
+            diff: args.diff,
+        },
+        reboot: !args.no_reboot,
+        json: args.json,
+        program: &args.program,
     };
-    let run = Run {
-        cluster: &cluster,
-        remote: &remote,
-        agent: &agent,
-        report: &report,
-        mode,
-    };
-
-    let based = report.stage("base", || {
-        run.on_all(
-            nodes
-                .iter()
-                .map(|node| plan::base(&cluster, node, &keys))
-                .collect(),
-        )
-    });
-    run.swarm(&nodes.iter().copied().zip(based).collect::<Vec<_>>());
-
+    let report = carry_out(context, &order)?;
     match report.finish(args.check) {
         true => Ok(ExitCode::SUCCESS),
         false => Ok(ExitCode::FAILURE),
     }
 }
 
-fn node_binary(args: &Args) -> anyhow::Result<PathBuf> {
-    match &args.node_binary {
+/// What is to be done, and where.
+pub(crate) struct Order<'a> {
+    /// Only these nodes; all where there are none.
+    pub(crate) limit: &'a [String],
+    /// Leave out what comes before.
+    pub(crate) from: Part,
+    pub(crate) mode: Mode,
+    /// Whether nodes may be rebooted, as far as the cluster file lets.
+    pub(crate) reboot: bool,
+    pub(crate) json: bool,
+    pub(crate) program: &'a Program,
+}
+
+/// Does it. That a node failed is in the report.
+pub(crate) fn carry_out(context: &Context, order: &Order) -> anyhow::Result<Report> {
+    let cluster = context.cluster()?;
+    let nodes = limited(&cluster, order.limit)?;
+    let keys = read_keys(context, &cluster)?;
+    let agent = Agent::read(&node_binary(order.program)?)?;
+    let remote = Remote::open(context, &cluster)?;
+    let names: Vec<_> = nodes.iter().map(|node| node.name.clone()).collect();
+    let report = Report::new(&names, order.json);
+    let run = Run {
+        cluster: &cluster,
+        remote: &remote,
+        agent: &agent,
+        report: &report,
+        mode: order.mode,
+    };
+
+    let base = |node: &Node| plan::base(&cluster, node, &keys, order.from);
+    let plans: Vec<Plan> = nodes.iter().map(|node| base(node)).collect();
+    report.intent(&intent(&plans));
+    let summaries = report.stage("base", || run.on_all(plans));
+    let mut based: Vec<Based> = nodes.iter().copied().zip(summaries).collect();
+    if order.from <= Part::Reboot {
+        run.reboot(&mut based, order.reboot, base);
+    }
+    run.swarm(&based);
+    Ok(report)
+}
+
+/// What is about to be looked at: `8 nodes: system 4, access 6, storage 9, engine 8`.
+fn intent(plans: &[Plan]) -> String {
+    let most = plans.iter().max_by_key(|plan| plan.stages.len());
+    let stages = most.iter().flat_map(|plan| &plan.stages);
+    let parts: Vec<_> = stages
+        .map(|stage| format!("{} {}", stage.name, stage.steps.len()))
+        .collect();
+    let parts = match parts.is_empty() {
+        true => String::new(),
+        false => format!("resources of {}; ", parts.join(", ")),
+    };
+    format!("{}: {parts}then the swarm", count(plans.len(), "node"))
+}
+
+fn node_binary(program: &Program) -> anyhow::Result<PathBuf> {
+    match &program.node_binary {
         Some(path) => Ok(path.clone()),
         None => {
             let bramble = std::env::current_exe().context("cannot tell where bramble is")?;
@@ -129,144 +184,6 @@ impl Run<'_> {
             }
         }
     }
-
-    /// Makes one swarm of all nodes that got this far.
-    fn swarm(&self, based: &[Based]) {
-        let alive: Vec<&Based> = based
-            .iter()
-            .filter(|(_, summary)| summary.is_some())
-            .collect();
-        if self.mode.check {
-            self.foresee(&alive);
-        }
-        let Some(manager) = self.report.stage("swarm init", || self.manager(based)) else {
-            return;
-        };
-        if self.is_settled(&alive) {
-            return;
-        }
-        let tokens = !self.mode.check && alive.iter().any(|based| !is_active(based));
-        let view = match agent::swarm(self.remote, &manager.name, tokens) {
-            Ok(view) => view,
-            Err(error) => return self.report.failure(&manager.name, &error),
-        };
-        let others = alive.iter().filter(|(node, _)| node.name != manager.name);
-        let joining = others.filter(|based| match self.mode.check {
-            true => is_active(based) && !is_member(based, &view.members),
-            false => !is_member(based, &view.members),
-        });
-        // Managers one by one: each changes the quorum of the others.
-        let (managers, workers): (Vec<&Node>, Vec<&Node>) = joining
-            .map(|(node, _)| *node)
-            .partition(|node| node.role == Role::Manager);
-        let join = |nodes: &[&Node]| {
-            self.on_all(
-                nodes
-                    .iter()
-                    .map(|node| plan::join(node, &[manager], &view))
-                    .collect(),
-            );
-        };
-        self.report.stage("swarm join", || {
-            managers.chunks(1).for_each(join);
-            join(&workers);
-        });
-        let stands = |(node, summary): &Based| {
-            !self.report.has_failed(&node.name)
-                && (!self.mode.check || swarm_of(summary).is_some_and(LocalSwarm::is_active))
-        };
-        let members: Vec<_> = alive
-            .iter()
-            .filter(|based| stands(based))
-            .map(|(node, _)| *node)
-            .collect();
-        if !members.is_empty() {
-            let plan = plan::members(manager, &members);
-            self.report.stage("swarm members", || self.on_one(&plan));
-        }
-    }
-
-    /// Whether what a manager told with its summary shows all nodes in their places, so that nobody need be asked.
-    fn is_settled(&self, alive: &[&Based]) -> bool {
-        let Some(members) = alive.iter().find_map(|based| known_members(based)) else {
-            return false;
-        };
-        let wanted: Vec<_> = alive.iter().map(|(node, _)| plan::member(node)).collect();
-        let settled = alive.iter().all(|based| is_member(based, members))
-            && wanted
-                .iter()
-                .all(|member| member.verdict(members) == Verdict::Satisfied);
-        if settled {
-            for ((node, _), member) in alive.iter().zip(wanted) {
-                let event = Event::Finished {
-                    stage: "members".into(),
-                    id: Resource::SwarmNode(member).title(),
-                    outcome: Outcome::Satisfied,
-                    milliseconds: 0,
-                };
-                self.report.event(&node.name, &event);
-            }
-        }
-        settled
-    }
-
-    /// What a check can say of nodes that are in no swarm, where nobody can let them in yet.
-    fn foresee(&self, alive: &[&Based]) {
-        for (node, _) in alive.iter().filter(|based| !is_active(based)) {
-            let event = Event::Finished {
-                stage: "swarm".into(),
-                id: "swarm member".into(),
-                outcome: Outcome::WouldChange {
-                    reason: "it is in no swarm".into(),
-                    diff: None,
-                },
-                milliseconds: 0,
-            };
-            self.report.event(&node.name, &event);
-        }
-    }
-
-    /// A manager of the swarm: one that is already, or else the first of the cluster file, which founds it.
-    fn manager<'n>(&'n self, based: &[Based<'n>]) -> Option<&'n Node> {
-        let manages = |(_, summary): &&Based| {
-            swarm_of(summary).is_some_and(|swarm| swarm.is_active() && swarm.manager)
-        };
-        if let Some((node, _)) = based.iter().find(manages) {
-            return Some(node);
-        }
-        let first = self.cluster.first_manager();
-        match based.iter().find(|(node, _)| node.name == first.name) {
-            // It was not to be touched, so the swarm must be there already.
-            None => Some(first),
-            Some(_) if self.mode.check => None,
-            // Failed, and said so.
-            Some((_, None)) => None,
-            Some((node, Some(_))) => self.on_one(&plan::init(node)).map(|_| *node),
-        }
-    }
-}
-
-fn swarm_of(summary: &Option<Summary>) -> Option<&LocalSwarm> {
-    summary.as_ref()?.swarm.as_ref()
-}
-
-fn is_active((_, summary): &Based) -> bool {
-    swarm_of(summary).is_some_and(LocalSwarm::is_active)
-}
-
-/// Whether the node is one of `members`: by its id, or where that is not known by its name, under which a swarm knows
-/// one ready node only.
-fn is_member((node, summary): &Based, members: &[Member]) -> bool {
-    let is = |swarm: &LocalSwarm, member: &Member| match &*swarm.id {
-        "" => member.hostname == node.name && member.state == "ready",
-        id => member.id == id,
-    };
-    swarm_of(summary)
-        .is_some_and(|swarm| swarm.is_active() && members.iter().any(|member| is(swarm, member)))
-}
-
-fn known_members<'a>((_, summary): &'a Based) -> Option<&'a [Member]> {
-    summary.as_ref()?.members.as_deref()
 }
 
 /// The nodes of that name, or all.
@@ -294,7 +211,8 @@ pub(crate) fn limited<'a>(cluster: &'a Cluster, limit: &[String]) -> anyhow::Res
         .collect()
 }
 
-fn read_keys(state: &State) -> anyhow::Result<Keys> {
+fn read_keys(context: &Context, cluster: &Cluster) -> anyhow::Result<Keys> {
+    let state: State = context.state(cluster)?;
     let read = |path: PathBuf| {
         std::fs::read_to_string(&path).map_err(|error| {
             Usage::new(format!("cannot read the key {}: {error}", path.display()))
@@ -302,9 +220,32 @@ fn read_keys(state: &State) -> anyhow::Result<Keys> {
         })
     };
     let public = |path: PathBuf| Ok::<_, Usage>(read(public_half(&path))?.trim().to_owned());
+    let tailscale = match &cluster.tailscale {
+        None => None,
+        Some(tailscale) => Some(auth_key(&context.beside(&tailscale.auth_key_file))?),
+    };
     Ok(Keys {
         operator: public(state.operator_key())?,
         cluster: public(state.cluster_key())?,
         cluster_private: Secret::new(read(state.cluster_key())?),
+        tailscale,
     })
+}
+
+/// The key with which nodes enter the Tailscale network.
+fn auth_key(path: &Path) -> Result<Secret, Usage> {
+    let failed = |why: &dyn std::fmt::Display| {
+        Usage::new(format!(
+            "cannot use the Tailscale key {}: {why}",
+            path.display()
+        ))
+        .help("make a reusable auth key in Tailscale's admin console, and put it into that file")
+    };
+    let text = std::fs::read_to_string(path).map_err(|error| failed(&error))?;
+    match text.trim() {
+        key if key.starts_with("tskey-") && !key.contains(char::is_whitespace) => {
+            Ok(Secret::new(key))
+        }
+        _ => Err(failed(&"it does not begin with `tskey-`")),
+    }
 }

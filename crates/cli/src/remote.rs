@@ -123,6 +123,15 @@ impl Remote {
         }
     }
 
+    /// Ends the shared connection to a node, if there is one.
+    pub(crate) fn disconnect(&self, node: &str) {
+        let mut exit = self.ssh();
+        exit.args(["-O", "exit", node]);
+        exit.stdin(Stdio::null()).stdout(Stdio::null());
+        // There may be none.
+        exit.stderr(Stdio::null()).status().ok();
+    }
+
     /// Runs a command that must succeed, and returns what it prints.
     pub(crate) fn output(&self, node: &str, command: &str, input: &[u8]) -> anyhow::Result<String> {
         let mut output = String::new();

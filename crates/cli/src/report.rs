@@ -108,6 +108,36 @@ impl Report {
         }
     }
 
+    /// Says what is about to be done.
+    pub(crate) fn intent(&self, text: &str) {
+        match &self.style {
+            Style::Json => {}
+            Style::Lines { .. } => println!("{text}"),
+            Style::Live { all, .. } => all.suspend(|| println!("{text}")),
+        }
+    }
+
+    /// Says something about a node that is no change and no failure.
+    pub(crate) fn note(&self, node: &str, text: &str) {
+        match &self.style {
+            Style::Json => {
+                print_json(&serde_json::json!({"node": node, "event": "note", "message": text}))
+            }
+            Style::Lines { width } => print_prefixed(node, *width, text),
+            Style::Live { width, all, .. } => {
+                all.suspend(|| print_prefixed(node, *width, text));
+            }
+        }
+    }
+
+    /// How many resources would have been changed.
+    pub(crate) fn would_change(&self) -> usize {
+        lock(&self.nodes)
+            .values()
+            .map(|node| node.would_change)
+            .sum()
+    }
+
     /// A node is given up.
     pub(crate) fn failure(&self, node: &str, error: &anyhow::Error) {
         let text = format!("{error:#}");

@@ -7,6 +7,7 @@ pub mod ansible;
 pub mod boot;
 pub mod docker;
 pub mod network;
+pub mod packages;
 pub mod ssh;
 pub mod stacks;
 pub mod storage;
@@ -55,7 +56,9 @@ pub fn files(cluster: &Cluster, images: &Images, keys: Option<&Keys>) -> Files {
     add("reservations.txt", network::reservations(cluster));
     add("daemon.json", docker::daemon_json(cluster));
     if let Some(nas) = &cluster.nas {
-        add("fstab", storage::fstab(nas));
+        for node in &cluster.nodes {
+            add(&storage::fstab_name(nas, node), storage::fstab(nas, node));
+        }
         add("exports", storage::exports(nas, cluster.network.subnet));
     }
     for (name, stack) in stacks::all(cluster, images) {

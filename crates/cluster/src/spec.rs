@@ -7,10 +7,13 @@ mod boot;
 mod check;
 mod mac;
 mod names;
+mod network;
 mod nodes;
 mod problem;
 mod recover;
 mod secrets;
+mod services;
+mod storage;
 pub mod wire;
 
 use std::collections::BTreeMap;
@@ -69,12 +72,18 @@ pub struct Cluster {
     pub name: String,
     /// The network all nodes are on.
     pub network: Network,
+    /// The time zone of every node; the image's own if `None`.
+    pub timezone: Option<String>,
     /// Who may log in.
     pub access: Access,
     /// The file server, if there is one.
     pub nas: Option<Nas>,
+    /// How nodes are kept up to date.
+    pub updates: Updates,
     /// How nodes get and configure Docker.
     pub docker: Docker,
+    /// A way to the nodes from elsewhere, if it is wanted.
+    pub tailscale: Option<Tailscale>,
     /// What the firmware and the kernel are told.
     pub boot: Boot,
     /// The private container registry.
@@ -98,6 +107,8 @@ pub struct Network {
     pub router: Ipv4Addr,
     /// The domain node names live in: `lan`.
     pub domain: String,
+    /// First and last address for machines without a reservation. No node has one of them.
+    pub dhcp_pool: Option<(Ipv4Addr, Ipv4Addr)>,
 }
 
 /// Who may log in to the nodes.
@@ -142,6 +153,54 @@ pub struct Docker {
     pub source: DockerSource,
     /// Registries to speak plain HTTP with, in addition to the cluster's own: `host:port`.
     pub insecure_registries: Vec<String>,
+    /// Where Docker's own packages come from: `https://download.docker.com`, without a slash at the end.
+    pub mirror: String,
+    /// The script that [`DockerSource::Script`] runs.
+    pub script: String,
+}
+
+/// How nodes are kept up to date.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+pub struct Updates {
+    /// Which upgrades of installed packages are made.
+    pub upgrade: Upgrade,
+    /// Which nodes are rebooted.
+    pub reboot: Reboot,
+}
+
+/// Which upgrades of installed packages are made.
+#[derive(
+    Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema,
+)]
+#[serde(rename_all = "kebab-case")]
+pub enum Upgrade {
+    /// None: packages stay as they are.
+    #[default]
+    None,
+    /// All of them, as `apt-get dist-upgrade` does.
+    Dist,
+}
+
+/// Which nodes are rebooted.
+#[derive(
+    Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema,
+)]
+#[serde(rename_all = "kebab-case")]
+pub enum Reboot {
+    /// None: it is said which need it.
+    Never,
+    /// Those that need it, workers first, managers one after the other.
+    #[default]
+    IfNeeded,
+}
+
+/// A way to the nodes from elsewhere.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Tailscale {
+    /// The file with the auth key on the operator's machine, relative to the cluster file.
+    pub auth_key_file: String,
+    /// Where its packages come from: `https://pkgs.tailscale.com`, without a slash at the end.
+    pub mirror: String,
 }
 
 /// Where the Docker engine comes from.
@@ -153,6 +212,10 @@ pub enum DockerSource {
     /// The distribution's own `docker.io` package.
     #[default]
     Distro,
+    /// Docker's own packages, from its own repository.
+    DockerCe,
+    /// Docker's own packages, by its own script.
+    Script,
 }
 
 /// What the firmware and the kernel are told.
@@ -229,6 +292,8 @@ pub struct Node {
     pub ip: Ipv4Addr,
     /// Other names it answers to. Holds the registry's host on the registry's node.
     pub aliases: Vec<String>,
+    /// Exports of the NAS that it mounts, in the order of the NAS. Holds the shared one, if there is a NAS.
+    pub exports: Vec<String>,
     /// Swarm node labels, for placement constraints.
     pub labels: BTreeMap<String, String>,
 }

@@ -77,7 +77,13 @@ fn apply_plan(mode: Mode) -> Result<ExitCode> {
     let plan: Plan =
         serde_json::from_str(&text).context("standard input is no plan of this version")?;
 
-    let system = System::host();
+    let system = System::host().heard_by(|message| {
+        let waiting = Event::Waiting {
+            message: message.into(),
+        };
+        // Whoever does not hear this hears nothing of what follows, and that ends it.
+        say(&waiting).ok();
+    });
     let _lock = lock::take(&system, |message| say(&Event::Waiting { message }))?;
     let summary = apply(&plan, &system, mode, say)
         .context("nobody listens any more; run it again to go on")?;

@@ -3,7 +3,7 @@
 use std::{io, time::Instant};
 
 use crate::{
-    Change, Error, Event, LocalSwarm, Outcome, Plan, Resource, Summary, System, Verdict,
+    Change, Error, Event, LocalSwarm, Notice, Outcome, Plan, Resource, Summary, System, Verdict,
     engine::Engine, swarm,
 };
 
@@ -59,6 +59,16 @@ pub fn apply(
         let manages = summary.swarm.as_ref().is_some_and(|swarm| swarm.manager);
         summary.members = manages.then(|| swarm::members(&engine).ok()).flatten();
     }
+    summary.boot_id = system
+        .read("/proc/sys/kernel/random/boot_id")
+        .ok()
+        .flatten()
+        .unwrap_or_default()
+        .trim()
+        .into();
+    // Debian's packages leave a note of their own.
+    summary.needs_reboot =
+        Notice::Reboot.is_left(system) || system.path("/run/reboot-required").exists();
     report(&Event::Summary(summary.clone()))?;
     Ok(summary)
 }

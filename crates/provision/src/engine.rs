@@ -1,23 +1,15 @@
-//! The Docker engine's API on its socket.
-//!
-//! Requests are spoken as HTTP/1.0: the engine then answers without chunks and closes the connection, so a
-//! few lines suffice, and no token ever stands in a command line.
+//! The Docker engine's API on its socket: no token ever stands in a command line.
 
-use std::{
-    io::{self, Read, Write},
-    os::unix::net::UnixStream,
-    path::PathBuf,
-    time::Duration,
-};
+use std::path::PathBuf;
 
 use serde_json::Value;
 
-use crate::{Error, System};
+use crate::{
+    Error, System,
+    http::{self, parse},
+};
 
 const SOCKET: &str = "/run/docker.sock";
-
-/// A join may take the engine a minute on a loaded machine; silence for longer than this is a fault.
-const PATIENCE: Duration = Duration::from_secs(180);
 
 /// An engine that answered, the version of its API, and its place in a swarm where it tells without being asked.
 pub(crate) struct Engine {
@@ -26,13 +18,6 @@ pub(crate) struct Engine {
     prefix: String,
     /// `inactive`, `active/manager`, `pending`, ...: said since version 1.42.
     pub(crate) swarm: Option<String>,
-}
-
-/// An answer to a request.
-struct Answer<'a> {
-    status: u16,
-    headers: &'a str,
-    body: &'a [u8],
 }
 
 impl Engine {
@@ -86,67 +71,11 @@ impl Engine {
     }
 
     fn raw(&self, method: &str, path: &str, body: &str) -> Result<Vec<u8>, Error> {
-        self.exchange(method, path, body).map_err(|error| {
+        http::exchange(&self.socket, "docker", method, path, body).map_err(|error| {
             let socket = self.socket.display();
             Error::state(format!(
                 "no Docker engine answers on {socket} ({error}); `systemctl status docker` says why"
             ))
         })
-    }
-
-    fn exchange(&self, method: &str, path: &str, body: &str) -> io::Result<Vec<u8>> {
-        let mut stream = UnixStream::connect(&self.socket)?;
-        stream.set_read_timeout(Some(PATIENCE))?;
-        let length = body.len();
-        write!(
-            stream,
-            "{method} {path} HTTP/1.0\r\nHost: docker\r\nContent-Type: application/json\r\n\
-             Content-Length: {length}\r\n\r\n{body}"
-        )?;
-        let mut answer = Vec::new();
-        stream.read_to_end(&mut answer)?;
-        Ok(answer)
-    }
-}
-
-impl<'a> Answer<'a> {
-    /// The value of a header, whose name may be in either case.
-    fn header(&self, name: &str) -> Option<&'a str> {
-        let mut fields = self.headers.lines().filter_map(|line| line.split_once(':'));
-        let (_, value) = fields.find(|(field, _)| field.eq_ignore_ascii_case(name))?;
-        Some(value.trim())
-    }
-}
-
-fn parse(answer: &[u8]) -> Option<Answer<'_>> {
-    let end = answer.windows(4).position(|bytes| bytes == b"\r\n\r\n")?;
-    let headers = str::from_utf8(&answer[..end]).ok()?;
-    let status = headers
-        .strip_prefix("HTTP/1.")?
-        .split(' ')
-        .nth(1)?
-        .parse()
-        .ok()?;
-    Some(Answer {
-        status,
-        headers,
-        body: &answer[end + 4..],
-    })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn an_answer_is_a_status_and_a_body() {
-        let answer = parse(b"HTTP/1.0 200 OK\r\nSwarm: active/worker\r\n\r\n{}").unwrap();
-        assert_eq!((answer.status, answer.body), (200, &b"{}"[..]));
-        assert_eq!(answer.header("swarm"), Some("active/worker"));
-        assert_eq!(answer.header("Api-Version"), None);
-        let answer = parse(b"HTTP/1.1 503 Service Unavailable\r\n\r\n").unwrap();
-        assert_eq!((answer.status, answer.body), (503, &b""[..]));
-        assert!(parse(b"SSH-2.0\r\n\r\n").is_none());
-        assert!(parse(b"").is_none());
     }
 }

@@ -84,6 +84,12 @@ pub struct Summary {
     pub failed: usize,
     /// Came after the failure.
     pub skipped: usize,
+    /// Another one after every boot.
+    #[serde(default)]
+    pub boot_id: String,
+    /// Whether something that was changed, now or earlier, takes a reboot to be in use.
+    #[serde(default)]
+    pub needs_reboot: bool,
     /// The node's place in a swarm; `None` where no engine answers.
     pub swarm: Option<LocalSwarm>,
     /// All nodes of its swarm, as far as it is a manager.

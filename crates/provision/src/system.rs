@@ -20,7 +20,11 @@ const NOTICES: &str = "/run/bramble/notices";
 pub struct System {
     root: PathBuf,
     ran: RefCell<Vec<Ran>>,
+    listener: Option<Listener>,
 }
+
+/// Hears what a node is waiting for.
+type Listener = Box<dyn Fn(&str)>;
 
 /// A command to run: program and arguments. Secrets have no place in it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -77,6 +81,22 @@ impl System {
         Self {
             root: root.into(),
             ran: RefCell::default(),
+            listener: None,
+        }
+    }
+
+    /// The same, with somebody who hears what it is waiting for.
+    pub fn heard_by(self, listener: impl Fn(&str) + 'static) -> Self {
+        Self {
+            listener: Some(Box::new(listener)),
+            ..self
+        }
+    }
+
+    /// Says what it is waiting for.
+    pub(crate) fn waiting(&self, message: &str) {
+        if let Some(listener) = &self.listener {
+            listener(message);
         }
     }
 
@@ -184,6 +204,35 @@ impl System {
         fs::write(&path, content).map_err(Error::io("write", path))
     }
 
+    /// Removes a file, which need not exist.
+    pub(crate) fn remove(&self, path: &str) -> Result<(), Error> {
+        let path = self.path(path);
+        absent_is_none(fs::remove_file(&path)).map_err(Error::io("remove", path))?;
+        Ok(())
+    }
+
+    /// Names in a directory, sorted; none if it does not exist.
+    pub(crate) fn names_in(&self, path: &str) -> Result<Vec<String>, Error> {
+        let path = self.path(path);
+        let Some(entries) =
+            absent_is_none(fs::read_dir(&path)).map_err(Error::io("list", &path))?
+        else {
+            return Ok(Vec::new());
+        };
+        let mut names = entries
+            .map(|entry| Ok(entry?.file_name().to_string_lossy().into_owned()))
+            .collect::<io::Result<Vec<_>>>()
+            .map_err(Error::io("list", path))?;
+        names.sort();
+        Ok(names)
+    }
+
+    /// What the kernel knows of a file, if it exists.
+    pub(crate) fn metadata(&self, path: &str) -> Result<Option<fs::Metadata>, Error> {
+        let path = self.path(path);
+        absent_is_none(fs::metadata(&path)).map_err(Error::io("look at", path))
+    }
+
     /// Leaves a notice for a later resource of this or the next run.
     pub(crate) fn notify(&self, notice: &str) -> Result<(), Error> {
         self.poke(&format!("{NOTICES}/{notice}"), "")
@@ -194,9 +243,7 @@ impl System {
     }
 
     pub(crate) fn clear_notice(&self, notice: &str) -> Result<(), Error> {
-        let path = self.path(NOTICES).join(notice);
-        absent_is_none(fs::remove_file(&path)).map_err(Error::io("remove", path))?;
-        Ok(())
+        self.remove(&format!("{NOTICES}/{notice}"))
     }
 
     /// Runs a command to its end, with no input. A failing one is an error that carries its output.
@@ -211,13 +258,22 @@ impl System {
 
     /// Like [`System::run`], for commands whose failure is an answer: the second value is success.
     pub(crate) fn run_unchecked(&self, command: &CommandLine) -> Result<(Ran, bool), Error> {
+        self.run_with_input(command, "")
+    }
+
+    /// The same, with something to read that must not stand in a command line.
+    pub(crate) fn run_with_input(
+        &self,
+        command: &CommandLine,
+        input: &str,
+    ) -> Result<(Ran, bool), Error> {
         if self.root != Path::new("/") {
             return Err(Error::state(format!(
                 "`{command}` cannot run below {}",
                 self.root.display()
             )));
         }
-        let output = process::Command::new(&command.program)
+        let mut child = process::Command::new(&command.program)
             .args(&command.args)
             .envs(
                 command
@@ -226,8 +282,17 @@ impl System {
                     .map(|(name, value)| (name, value)),
             )
             .env("LC_ALL", "C.UTF-8")
-            .stdin(process::Stdio::null())
-            .output()
+            .stdin(process::Stdio::piped())
+            .stdout(process::Stdio::piped())
+            .stderr(process::Stdio::piped())
+            .spawn()
+            .map_err(Error::io("run", &command.program))?;
+        if let Some(mut stdin) = child.stdin.take() {
+            // What it does not want to read, its exit code explains.
+            stdin.write_all(input.as_bytes()).ok();
+        }
+        let output = child
+            .wait_with_output()
             .map_err(Error::io("run", &command.program))?;
         let mut text = String::from_utf8_lossy(&output.stdout).into_owned();
         text.push_str(&String::from_utf8_lossy(&output.stderr));

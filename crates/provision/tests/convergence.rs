@@ -151,6 +151,7 @@ proptest! {
             path: "/etc/hosts".into(),
             name: "hosts".into(),
             content: HOSTS.into(),
+            lines: Default::default(),
             notifies: Some(Notice::SystemdReload),
         }));
         let after = fs::read_to_string(root.path().join("etc/hosts")).unwrap();
@@ -168,6 +169,7 @@ proptest! {
             path: "/etc/hosts".into(),
             name: "hosts".into(),
             content: HOSTS.into(),
+            lines: Default::default(),
             notifies: None,
         }));
         let wanted = format!("{before}\n# BEGIN bramble hosts\n{HOSTS}# END bramble hosts\n{after}\n");

@@ -3,23 +3,32 @@
 //! The playbook stands beside the other rendered files and reads them, so that it says nothing twice. Blocks in
 //! `/etc/hosts` and `/etc/fstab` carry bramble's own marks: whoever changes tools finds nothing to change.
 
+mod software;
+
 use serde_json::{Map, Value, json};
 
-use super::{Keys, docker, storage, yaml_after};
-use crate::spec::{Cluster, Nas, Node, Role, SHARED_LINK};
+use super::{Keys, storage, yaml_after};
+use crate::spec::{Cluster, NFS_ROOT, Nas, Node, Role, SHARED_LINK};
 
 /// Hosts by their role in the swarm.
 pub fn inventory(cluster: &Cluster) -> String {
     let hosts = |role: Role| -> Map<String, Value> {
         let nodes = cluster.nodes.iter().filter(|node| node.role == role);
-        nodes.map(|node| (node.name.clone(), host(node))).collect()
+        nodes
+            .map(|node| (node.name.clone(), host(cluster, node)))
+            .collect()
     };
+    let mut vars = json!({
+        "ansible_user": cluster.access.user,
+        "ansible_python_interpreter": "/usr/bin/python3",
+    });
+    if let Some(nas) = &cluster.nas {
+        vars["bramble_exports"] = json!(nas.exports);
+        vars["bramble_fstab"] = json!("fstab");
+    }
     let inventory = json!({
         "all": {
-            "vars": {
-                "ansible_user": cluster.access.user,
-                "ansible_python_interpreter": "/usr/bin/python3",
-            },
+            "vars": vars,
             "children": {
                 "managers": { "hosts": hosts(Role::Manager) },
                 "workers": { "hosts": hosts(Role::Worker) },
@@ -35,8 +44,16 @@ pub fn inventory(cluster: &Cluster) -> String {
     )
 }
 
-fn host(node: &Node) -> Value {
+fn host(cluster: &Cluster, node: &Node) -> Value {
     let mut host = json!({ "ansible_host": node.ip });
+    if let Some(nas) = cluster
+        .nas
+        .as_ref()
+        .filter(|nas| nas.exports != node.exports)
+    {
+        host["bramble_exports"] = json!(node.exports);
+        host["bramble_fstab"] = json!(storage::fstab_name(nas, node));
+    }
     if !node.labels.is_empty() {
         host["swarm_labels"] = json!(node.labels);
     }
@@ -76,6 +93,8 @@ fn nodes(cluster: &Cluster, keys: &Keys) -> Value {
     }
     tasks.push(registry_data(cluster));
     tasks.extend(engine(cluster));
+    tasks.extend(software::tailscale(cluster));
+    tasks.extend(software::reboot(cluster));
     json!({
         "name": "Provision every node",
         "hosts": "all",
@@ -85,6 +104,16 @@ fn nodes(cluster: &Cluster, keys: &Keys) -> Value {
             {
                 "name": "Read unit files",
                 "ansible.builtin.systemd_service": { "daemon_reload": true },
+            },
+            {
+                "name": "Remember that a reboot is needed",
+                "ansible.builtin.file": {
+                    "path": "/run/reboot-required",
+                    "state": "touch",
+                    "mode": "0644",
+                    "modification_time": "preserve",
+                    "access_time": "preserve",
+                },
             },
             {
                 "name": "Restart docker",
@@ -97,21 +126,19 @@ fn nodes(cluster: &Cluster, keys: &Keys) -> Value {
 fn identity(cluster: &Cluster, keys: &Keys) -> Vec<Value> {
     let user = &cluster.access.user;
     let home = format!("/home/{user}");
-    vec![
-        json!({
-            "name": "Set the hostname",
-            "ansible.builtin.hostname": { "name": "{{ inventory_hostname }}", "use": "systemd" },
-        }),
-        json!({
-            "name": "Install packages",
-            "ansible.builtin.apt": {
-                "name": docker::packages(cluster).into_iter().chain(["python3-docker".to_owned()]).collect::<Vec<_>>(),
-                "install_recommends": false,
-                "update_cache": true,
-                "cache_valid_time": 3600,
-                "lock_timeout": 300,
-            },
-        }),
+    let mut tasks = vec![json!({
+        "name": "Set the hostname",
+        "ansible.builtin.hostname": { "name": "{{ inventory_hostname }}", "use": "systemd" },
+    })];
+    tasks.extend(software::tasks(cluster));
+    if let Some(hash) = &cluster.access.password_hash {
+        tasks.push(json!({
+            "name": "Set the password",
+            "ansible.builtin.user": { "name": user, "password": hash },
+            "no_log": true,
+        }));
+    }
+    tasks.extend([
         json!({
             "name": "Let the operator and the nodes in",
             "ansible.posix.authorized_key": { "user": user, "key": "{{ item }}" },
@@ -140,18 +167,25 @@ fn identity(cluster: &Cluster, keys: &Keys) -> Vec<Value> {
                 "mode": "0644",
             },
         }),
-        block("Resolve the names of the nodes", "/etc/hosts", "hosts"),
-    ]
+        block(
+            "Resolve the names of the nodes",
+            "/etc/hosts",
+            "hosts",
+            "'hosts'",
+        ),
+    ]);
+    tasks
 }
 
-/// Lines of a rendered file in somebody else's, between bramble's marks.
-fn block(name: &str, path: &str, file: &str) -> Value {
+/// Lines of a rendered file in somebody else's, between marks of bramble's with the name `mark`. `file` is an
+/// expression for the file's name.
+fn block(name: &str, path: &str, mark: &str, file: &str) -> Value {
     json!({
         "name": name,
         "ansible.builtin.blockinfile": {
             "path": path,
-            "marker": format!("# {{mark}} bramble {file}"),
-            "block": format!("{{{{ lookup('ansible.builtin.file', playbook_dir ~ '/../{file}') }}}}"),
+            "marker": format!("# {{mark}} bramble {mark}"),
+            "block": format!("{{{{ lookup('ansible.builtin.file', playbook_dir ~ '/../' ~ {file}) }}}}"),
         },
     })
 }
@@ -163,13 +197,13 @@ fn flush(name: &str) -> Value {
 
 fn shared_storage(nas: &Nas) -> Vec<Value> {
     let shared = Nas::mount_point(&nas.shared);
-    let mounts = storage::mounts(nas);
-    let items: Vec<Value> = mounts
-        .iter()
-        .map(|mount| json!({ "source": mount.source, "target": mount.target }))
-        .collect();
     vec![
-        block("Mount the exports at boot", "/etc/fstab", "fstab"),
+        block(
+            "Mount the exports at boot",
+            "/etc/fstab",
+            "fstab",
+            "bramble_fstab",
+        ),
         json!({
             "name": "Make the directory of settings for Docker's unit",
             "ansible.builtin.file": { "path": "/etc/systemd/system/docker.service.d", "state": "directory", "mode": "0755" },
@@ -187,14 +221,13 @@ fn shared_storage(nas: &Nas) -> Vec<Value> {
         json!({
             "name": "Mount the exports",
             "ansible.posix.mount": {
-                "src": "{{ item.source }}",
-                "path": "{{ item.target }}",
+                "src": format!("{}:/{{{{ item }}}}", nas.server),
+                "path": format!("{NFS_ROOT}/{{{{ item }}}}"),
                 "fstype": "nfs4",
                 "opts": nas.options,
                 "state": "mounted",
             },
-            "loop": items,
-            "loop_control": { "label": "{{ item.target }}" },
+            "loop": "{{ bramble_exports }}",
         }),
         json!({
             "name": format!("Lead {SHARED_LINK} to the shared export"),

@@ -64,7 +64,6 @@ fn instance(node: &Node, contents: &[&str]) -> String {
 ///
 /// Each line is short enough for any firmware.
 fn config_txt(cluster: &Cluster) -> String {
-    let boot = &cluster.boot;
     let mut text = String::from(
         "\
 # For the firmware of a Raspberry Pi 4. Lines end after 98 bytes, whatever else stands in them.
@@ -77,25 +76,45 @@ arm_boost=1
 enable_uart=1
 ",
     );
+    let settings = firmware_settings(cluster);
+    if !settings.is_empty() {
+        // As `bramble provision` keeps them, which finds nothing to change on such a card.
+        text += &format!("\n# BEGIN bramble boot\n{settings}# END bramble boot\n");
+    }
+    text
+}
+
+/// Lines of config.txt that follow from the cluster file.
+pub fn firmware_settings(cluster: &Cluster) -> String {
+    let boot = &cluster.boot;
+    let mut text = String::new();
     if let Some(fan) = boot.poe_fan {
-        text += "\n# The fan of the PoE HAT: millidegrees at which each speed begins.\n";
+        text += "# The fan of the PoE HAT: millidegrees at which each speed begins.\n";
         for (speed, degrees) in fan.iter().enumerate() {
             text += &format!("dtparam=poe_fan_temp{speed}={degrees}000\n");
         }
     }
     if let Some(overclock) = boot.overclock {
         text += &format!(
-            "\narm_freq={}\nover_voltage={}\n",
+            "arm_freq={}\nover_voltage={}\n",
             overclock.arm_freq, overclock.over_voltage
         );
     }
     if !boot.config.is_empty() {
-        text += "\n# From the cluster file.\n";
+        text += "# From the cluster file.\n";
         text.extend(boot.config.iter().map(|line| format!("{line}\n")));
         // Whoever appends to this file means all models.
-        text += "\n[all]\n";
+        text += "[all]\n";
     }
     text
+}
+
+/// Words of the kernel command line that follow from the cluster file.
+pub fn kernel_words(cluster: &Cluster) -> Vec<String> {
+    // The device tree switches memory accounting off, and Docker ignores limits without it.
+    let memory = "cgroup_enable=memory".to_owned();
+    let own = cluster.boot.cmdline.iter();
+    [memory].into_iter().chain(own.cloned()).collect()
 }
 
 /// The kernel command line: one line. The root file system is found by its label.
@@ -107,10 +126,9 @@ fn cmdline_txt(cluster: &Cluster, first_boot: &[&str]) -> String {
         "rootfstype=ext4",
         "fsck.repair=yes",
         "rootwait",
-        // The device tree switches memory accounting off, and Docker ignores limits without it.
-        "cgroup_enable=memory",
     ];
-    let own = cluster.boot.cmdline.iter().map(String::as_str);
+    let own = kernel_words(cluster);
+    let own = own.iter().map(String::as_str);
     let words: Vec<&str> = always
         .into_iter()
         .chain(own)
@@ -149,6 +167,7 @@ fn user_data(cluster: &Cluster, node: &Node, keys: &Keys) -> Value {
         // In the singular it changes the image's own account and keeps its groups.
         "user": user,
         "ssh_pwauth": false,
+        "timezone": cluster.timezone.as_deref().unwrap_or("Etc/UTC"),
         // cloud-init makes keys, but does not start the server.
         "runcmd": [["systemctl", "enable", "--now", "ssh"]],
     })

@@ -1,23 +1,9 @@
-//! The Docker engine: what it is installed from, and its configuration.
+//! The configuration of the Docker engine.
 
 use serde_json::{Value, json};
 
 use super::json;
 use crate::spec::Cluster;
-
-/// What every node needs before anything else: the engine, the network file system, and roots of trust.
-const PACKAGES: [&str; 4] = ["ca-certificates", "docker-cli", "docker.io", "nfs-common"];
-
-/// Debian packages of every node: what its services need, then what the cluster file adds.
-pub fn packages(cluster: &Cluster) -> Vec<String> {
-    let own = PACKAGES.map(str::to_owned);
-    let added = cluster
-        .packages
-        .iter()
-        .filter(|added| !PACKAGES.contains(&added.as_str()))
-        .cloned();
-    own.into_iter().chain(added).collect()
-}
 
 /// Registries that every daemon speaks plain HTTP with.
 pub fn insecure_registries(cluster: &Cluster) -> Vec<String> {

@@ -46,6 +46,16 @@ pub fn reservations(cluster: &Cluster) -> String {
 pub fn dnsmasq(cluster: &Cluster) -> String {
     let network = &cluster.network;
     let (subnet, router, domain) = (network.subnet, network.router, &network.domain);
+    let (who, range) = match network.dhcp_pool {
+        None => (
+            "Addresses by reservation only: an unknown machine gets none from here.",
+            format!("{},static", subnet.network()),
+        ),
+        Some((first, last)) => (
+            "Addresses by reservation; unknown machines get one of these.",
+            format!("{first},{last}"),
+        ),
+    };
     let mut text = format!(
         "\
 # DHCP reservations and names of the cluster {name}, for dnsmasq on the router.
@@ -56,15 +66,14 @@ local=/{domain}/
 domain-needed
 bogus-priv
 
-# Addresses by reservation only: an unknown machine gets none from here.
+# {who}
 dhcp-authoritative
-dhcp-range={base},static,{mask},12h
+dhcp-range={range},{mask},12h
 dhcp-option=option:router,{router}
 dhcp-option=option:dns-server,{router}
 
 ",
         name = cluster.name,
-        base = subnet.network(),
         mask = subnet.netmask(),
     );
     for node in &cluster.nodes {

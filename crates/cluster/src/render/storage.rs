@@ -5,7 +5,7 @@ use std::fmt;
 use ipnet::Ipv4Net;
 use serde::Serialize;
 
-use crate::spec::Nas;
+use crate::spec::{Nas, Node};
 
 /// Where the root of a Linux server's NFSv4 exports lies on its disk.
 const SERVER_ROOT: &str = "/srv/nfs";
@@ -38,23 +38,31 @@ impl fmt::Display for Mount {
     }
 }
 
-/// What every node mounts, in the order of the file.
-pub fn mounts(nas: &Nas) -> Vec<Mount> {
+/// What a node mounts, in the order of the file.
+pub fn mounts(nas: &Nas, node: &Node) -> Vec<Mount> {
     let mount = |export: &String| Mount {
         source: format!("{}:/{export}", nas.server),
         target: Nas::mount_point(export),
         fstype: "nfs4",
         options: nas.options.clone(),
     };
-    nas.exports.iter().map(mount).collect()
+    node.exports.iter().map(mount).collect()
 }
 
-/// Our lines in `/etc/fstab`.
-pub fn fstab(nas: &Nas) -> String {
-    mounts(nas)
+/// Our lines in a node's `/etc/fstab`.
+pub fn fstab(nas: &Nas, node: &Node) -> String {
+    mounts(nas, node)
         .iter()
         .map(|mount| format!("{mount}\n"))
         .collect()
+}
+
+/// The name of the rendered file that has them: nodes that mount everything share one.
+pub fn fstab_name(nas: &Nas, node: &Node) -> String {
+    match node.exports == nas.exports {
+        true => "fstab".to_owned(),
+        false => format!("fstab-{}", node.name),
+    }
 }
 
 /// What a Linux server puts into `/etc/exports`.

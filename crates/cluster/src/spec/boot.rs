@@ -36,6 +36,7 @@ impl Check<'_> {
                     .help_is("give each word on its own: `cmdline = [\"quiet\", \"panic=10\"]`");
             }
         }
+        self.is_not_set_twice(&boot);
         Boot {
             poe_fan: boot.poe_fan.and_then(|fan| self.poe_fan(&fan)),
             overclock: boot
@@ -46,12 +47,57 @@ impl Check<'_> {
         }
     }
 
+    /// Lines and words that say again, or deny, what bramble says itself.
+    fn is_not_set_twice(&mut self, boot: &wire::Boot) {
+        let mut own = vec!["arm_64bit", "kernel", "auto_initramfs"];
+        if boot.overclock.is_some() {
+            own.extend(["arm_freq", "over_voltage"]);
+        }
+        for line in &boot.config {
+            let key = line
+                .get_ref()
+                .split_once('=')
+                .map_or("", |(key, _)| key.trim());
+            let fan = boot.poe_fan.is_some() && line.get_ref().contains("poe_fan_temp");
+            if own.contains(&key) || fan {
+                self.problems
+                    .error(
+                        line.span(),
+                        "config.txt says this already, by another key of this file",
+                    )
+                    .help_is("leave out one of the two");
+            }
+        }
+        for word in &boot.cmdline {
+            let (key, value) = word
+                .get_ref()
+                .split_once('=')
+                .unwrap_or((word.get_ref(), ""));
+            if matches!(key, "root" | "rootfstype" | "init" | "ds") {
+                self.problems
+                    .error(word.span(), format!("bramble sets `{key}` itself"))
+                    .help_is("leave it out: with another value the card would not boot");
+            } else if (key, value) == ("cgroup_disable", "memory") {
+                self.problems
+                    .error(
+                        word.span(),
+                        "without the memory cgroup Docker ignores memory limits",
+                    )
+                    .help_is("leave it out: bramble switches the memory cgroup on");
+            }
+        }
+    }
+
     fn config_line(&mut self, line: &Spanned<String>) {
         let (text, length) = (line.get_ref(), line.get_ref().len());
         if text.contains(|c: char| c.is_control()) {
             self.problems
                 .error(line.span(), "this is not one line of config.txt")
                 .help_is("give each line on its own");
+        } else if !is_config(text) {
+            self.problems
+                .error(line.span(), format!("\"{text}\" is no line of config.txt"))
+                .help_is("a line is `key=value`, a filter like `[pi4]`, or a comment after `#`");
         } else if length > CONFIG_LINE {
             self.problems
                 .error(
@@ -152,4 +198,17 @@ impl Check<'_> {
             over_voltage: u8::try_from(over_voltage).ok()?,
         })
     }
+}
+
+/// Whether the firmware makes something of the line.
+fn is_config(line: &str) -> bool {
+    let line = line.trim();
+    let setting = line
+        .split_once('=')
+        .is_some_and(|(key, _)| !key.is_empty() && !key.contains(char::is_whitespace));
+    let filter = line.starts_with('[') && line.ends_with(']') && line.len() > 2;
+    let command = ["include ", "initramfs "]
+        .iter()
+        .any(|command| line.starts_with(command));
+    line.is_empty() || line.starts_with('#') || setting || filter || command
 }

@@ -61,6 +61,29 @@ pub(super) fn is_registry(text: &str) -> bool {
     host_is_good && port.parse::<u16>().is_ok_and(|port| port > 0)
 }
 
+/// Whether `text` is the address of a web server or of a directory on one, without anything that a shell, `apt` or a
+/// reader would take for something else: `https://download.docker.com`.
+pub(super) fn is_url(text: &str) -> bool {
+    let Some(rest) = ["https://", "http://"]
+        .iter()
+        .find_map(|scheme| text.strip_prefix(scheme))
+    else {
+        return false;
+    };
+    let (authority, path) = rest
+        .split_once('/')
+        .map_or((rest, None), |(a, p)| (a, Some(p)));
+    let (host, port) = authority.split_once(':').unwrap_or((authority, "443"));
+    let host_is_good = is_host_name(host) || host.parse::<std::net::Ipv4Addr>().is_ok();
+    let allowed =
+        |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.' | b'~' | b'/' | b'+');
+    host_is_good
+        && port.parse::<u16>().is_ok_and(|port| port > 0)
+        && path.is_none_or(|path| {
+            !path.is_empty() && path.bytes().all(allowed) && !path.ends_with('/')
+        })
+}
+
 /// Whether `text` is a password hash as `crypt` makes them: `$6$salt$hash`.
 pub(super) fn is_password_hash(text: &str) -> bool {
     let allowed =

@@ -19,6 +19,8 @@ pub(super) struct Draft {
     ip: Option<Range<usize>>,
     role: Option<Range<usize>>,
     aliases: Vec<Range<usize>>,
+    /// What it asks for, before that is held against what there is.
+    pub(super) exports: Option<Spanned<Vec<Spanned<String>>>>,
 }
 
 impl Check<'_> {
@@ -62,6 +64,9 @@ impl Check<'_> {
             .iter()
             .filter_map(|draft| Some((draft.node.ip.to_string(), draft.ip.clone()?)));
         self.unique("the address", ips.collect::<Vec<_>>());
+        if let Some(network) = network {
+            self.aliases_are_free(&nodes, network);
+        }
         self.roles(&nodes);
         nodes
     }
@@ -110,6 +115,7 @@ impl Check<'_> {
                 role: node.role.map(Spanned::into_inner).unwrap_or_default(),
                 mac: good_mac.unwrap_or_default(),
                 ip: good_ip.unwrap_or(Ipv4Addr::UNSPECIFIED),
+                exports: Vec::new(),
                 aliases: node.aliases.into_iter().map(Spanned::into_inner).collect(),
                 labels: node
                     .labels
@@ -118,6 +124,29 @@ impl Check<'_> {
                     .collect(),
             },
             role,
+            exports: node.exports,
+        }
+    }
+
+    /// Every node also answers to its name in the domain, and to its address.
+    fn aliases_are_free(&mut self, nodes: &[Draft], network: &Network) {
+        for draft in nodes {
+            for (alias, span) in draft.node.aliases.iter().zip(&draft.aliases) {
+                let full =
+                    |other: &&Draft| format!("{}.{}", other.node.name, network.domain) == *alias;
+                if let Some(other) = nodes
+                    .iter()
+                    .filter(|other| other.name != draft.name)
+                    .find(full)
+                {
+                    self.problems
+                        .error(
+                            span.clone(),
+                            format!("{alias} is already a name of {}", other.node.name),
+                        )
+                        .also(other.name.clone(), "this node");
+                }
+            }
         }
     }
 
@@ -127,6 +156,14 @@ impl Check<'_> {
                 name.span(),
                 format!("{} is every machine's name for itself", name.get_ref()),
             );
+        }
+        if name.get_ref().bytes().all(|b| b.is_ascii_digit()) && names::is_label(name.get_ref()) {
+            self.problems
+                .error(
+                    name.span(),
+                    format!("\"{}\" would be taken for an address", name.get_ref()),
+                )
+                .help_is("use a name with a letter in it");
         }
     }
 
@@ -171,6 +208,17 @@ impl Check<'_> {
         if nas.is_some_and(|nas| nas.server == ip) {
             self.problems
                 .error(text.span(), format!("{ip} is the NAS's address"));
+        }
+        let pool = network.and_then(|network| network.dhcp_pool);
+        if let Some((first, last)) = pool.filter(|(first, last)| (*first..=*last).contains(&ip)) {
+            self.problems
+                .error(
+                    text.span(),
+                    format!("{ip} is in the pool for machines without a reservation"),
+                )
+                .help_is(format!(
+                    "use an address that is not from {first} to {last}, or make the pool smaller"
+                ));
         }
         Some(ip)
     }
@@ -219,8 +267,9 @@ impl Check<'_> {
         nodes: &mut [Draft],
         network: Option<&Network>,
         has_nas: bool,
+        nas: Option<&Nas>,
     ) -> Option<Registry> {
-        let data = self.registry_data(registry.data, has_nas);
+        let data = self.registry_data(registry.data, has_nas, nas);
         let host = registry.host;
         if let Some(host) = &host {
             self.host_name(host, "the registry's name");
@@ -273,7 +322,12 @@ impl Check<'_> {
         })
     }
 
-    fn registry_data(&mut self, data: Option<Spanned<String>>, has_nas: bool) -> String {
+    fn registry_data(
+        &mut self,
+        data: Option<Spanned<String>>,
+        has_nas: bool,
+        nas: Option<&Nas>,
+    ) -> String {
         let Some(data) = data else {
             return if has_nas {
                 format!("{SHARED_LINK}/registry")
@@ -307,6 +361,19 @@ impl Check<'_> {
                 .help_is(format!(
                     "add the table, or use a local directory like {LOCAL_REGISTRY_DATA}"
                 ));
+        }
+        let mounted = nas.map_or(&[][..], |nas| &nas.exports);
+        let below = data.get_ref().strip_prefix(NFS_ROOT);
+        let export = below.and_then(|rest| rest.strip_prefix('/')?.split('/').next());
+        if let Some(export) =
+            export.filter(|export| nas.is_some() && !mounted.iter().any(|m| m == export))
+        {
+            self.problems
+                .error(
+                    data.span(),
+                    format!("no export is mounted at {NFS_ROOT}/{export}"),
+                )
+                .help_is(format!("the NAS has: {}", mounted.join(", ")));
         }
         data.into_inner()
     }

@@ -62,6 +62,14 @@ fn explained(message: &str, text: &str) -> (String, Option<String>) {
             format!("\"{value}\" is not known here"),
             Some(meant(value, known)),
         ),
+        ["duplicate key"] => (
+            format!("`{text}` stands here a second time"),
+            Some("leave out one of the two".to_owned()),
+        ),
+        ["wanted string or table"] => (
+            "this must be one of a few words, in quotes".to_owned(),
+            Some("`bramble schema` says which".to_owned()),
+        ),
         _ if text.starts_with("[[") => {
             let one = text.replace("[[", "[").replace("]]", "]");
             (format!("there is one of this, not a list: `{one}`"), None)
@@ -87,15 +95,26 @@ const UNQUOTED: [&str; 3] = [
 /// Which of the known words, between which others stand, was meant.
 fn meant(word: &str, known: &[&str]) -> String {
     let known: Vec<&str> = known.iter().skip(1).step_by(2).copied().collect();
-    let likeness = |other: &str| strsim::jaro_winkler(&word.to_lowercase(), other);
     let nearest = known
         .iter()
         .copied()
-        .max_by(|a, b| likeness(a).total_cmp(&likeness(b)));
-    match nearest.filter(|nearest| likeness(nearest) > 0.85) {
+        .max_by(|a, b| likeness(word, a).total_cmp(&likeness(word, b)));
+    match nearest.filter(|nearest| is_meant(word, nearest)) {
         Some(nearest) => format!("is `{nearest}` meant? known are: {}", known.join(", ")),
         None => format!("known are: {}", known.join(", ")),
     }
+}
+
+/// Whether somebody who wrote `word` may have meant `other`.
+pub(super) fn is_meant(word: &str, other: &str) -> bool {
+    likeness(word, other) > 0.85
+}
+
+fn likeness(word: &str, other: &str) -> f64 {
+    let word = word.to_lowercase();
+    // Short words with two letters exchanged have little in common by the first measure.
+    let one_slip = strsim::osa_distance(&word, other) == 1;
+    strsim::jaro_winkler(&word, other).max(if one_slip { 0.9 } else { 0.0 })
 }
 
 fn in_toml_words(message: &str) -> String {

@@ -14,8 +14,25 @@ pub(super) struct Secret {
     hidden: Range<usize>,
 }
 
+/// How secrets begin that give themselves away, and what they are.
+const TOKENS: [(&str, &str); 8] = [
+    ("SWMTKN-", "a token to join a swarm"),
+    ("tskey-", "a Tailscale key"),
+    ("ghp_", "a GitHub token"),
+    ("github_pat_", "a GitHub token"),
+    ("glpat-", "a GitLab token"),
+    ("dckr_pat_", "a Docker Hub token"),
+    ("AGE-SECRET-KEY-", "an age key"),
+    ("PuTTY-User-Key-File-", "a private key"),
+];
+
 /// Endings of keys whose value is a secret.
-const SECRET_KEYS: [&str; 8] = [
+const SECRET_KEYS: [&str; 13] = [
+    "psk",
+    "pwd",
+    "passcode",
+    "api_key",
+    "join_token",
     "password_hash",
     "password",
     "passwd",
@@ -30,6 +47,13 @@ const SECRET_KEYS: [&str; 8] = [
 pub(super) fn blank_out(text: &str) -> (String, Vec<Secret>) {
     let mut secrets = private_keys(text);
     secrets.extend(secret_fields(text));
+    let known: Vec<Range<usize>> = secrets.iter().map(|secret| secret.hidden.clone()).collect();
+    let is_new = |secret: &Secret| {
+        known
+            .iter()
+            .all(|known| secret.hidden.end <= known.start || known.end <= secret.hidden.start)
+    };
+    secrets.extend(tokens(text).chain(credentials(text)).filter(is_new));
     let mut blanked = text.to_owned().into_bytes();
     for secret in &secrets {
         for byte in &mut blanked[secret.hidden.clone()] {
@@ -72,6 +96,47 @@ fn private_keys(text: &str) -> Vec<Secret> {
         });
     }
     found
+}
+
+/// Tokens that are known by how they begin, wherever they stand.
+fn tokens(text: &str) -> impl Iterator<Item = Secret> {
+    TOKENS.iter().flat_map(move |(begin, what)| {
+        text.match_indices(begin).filter_map(move |(at, _)| {
+            let end = word_end(text, at);
+            // Talk of such a token is none: `tskey-...`.
+            (end - at >= begin.len() + 8).then_some(Secret {
+                span: at..end,
+                what,
+                hidden: at..end,
+            })
+        })
+    })
+}
+
+/// Names and passwords in web addresses: `https://ari:hunter2@example.org`.
+fn credentials(text: &str) -> impl Iterator<Item = Secret> {
+    text.match_indices("://").filter_map(|(at, scheme)| {
+        let start = at + scheme.len();
+        let authority = text[start..]
+            .split(|c: char| c.is_whitespace() || matches!(c, '/' | '"' | '\''))
+            .next()?;
+        let (login, _) = authority.rsplit_once('@')?;
+        let password = start + login.find(':')? + 1;
+        let hidden = password..start + login.len();
+        (!hidden.is_empty()).then_some(Secret {
+            span: hidden.clone(),
+            what: "a password",
+            hidden,
+        })
+    })
+}
+
+/// Where the word ends that begins at `at`.
+fn word_end(text: &str, at: usize) -> usize {
+    let in_word = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_');
+    text[at..]
+        .find(|c| !in_word(c))
+        .map_or(text.len(), |length| at + length)
 }
 
 /// Whether a line, commented or not, is of the kind that keys consist of. An empty one may stand between them.

@@ -10,7 +10,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 use toml::Spanned;
 
-use super::{DockerSource, Role};
+use super::{DockerSource, Reboot, Role, Upgrade};
 
 type Placed<T> = Option<Spanned<T>>;
 
@@ -28,15 +28,24 @@ pub struct File {
     /// The network all nodes are on.
     #[schemars(with = "Network")]
     pub network: Placed<Network>,
+    /// The time zone of every node: `Europe/Berlin`. By default the image's own, which is UTC.
+    #[schemars(with = "Option<String>")]
+    pub timezone: Placed<String>,
     /// Who may log in.
     #[serde(default)]
     pub access: Access,
     /// The NFSv4 server whose exports every node mounts. Without it there is no shared storage.
     #[schemars(with = "Option<Nas>")]
     pub nas: Placed<Nas>,
+    /// How nodes are kept up to date.
+    #[serde(default)]
+    pub updates: Updates,
     /// How nodes get and configure Docker.
     #[serde(default)]
     pub docker: Docker,
+    /// Tailscale, by which nodes are reached from elsewhere. Without this table there is none.
+    #[schemars(with = "Option<Tailscale>")]
+    pub tailscale: Placed<Tailscale>,
     /// What the firmware and the kernel are told.
     #[serde(default)]
     pub boot: Boot,
@@ -71,6 +80,9 @@ pub struct Network {
     /// The domain node names live in. By default `lan`.
     #[schemars(with = "Option<String>")]
     pub domain: Placed<String>,
+    /// First and last address that the router gives to machines without a reservation. By default none.
+    #[schemars(with = "Option<[String; 2]>")]
+    pub dhcp_pool: Placed<Vec<Spanned<String>>>,
 }
 
 /// Who may log in.
@@ -118,6 +130,36 @@ pub struct Docker {
     #[serde(default)]
     #[schemars(with = "Vec<String>")]
     pub insecure_registries: Vec<Spanned<String>>,
+    /// Where Docker's own packages come from. By default `https://download.docker.com`.
+    #[schemars(with = "Option<String>")]
+    pub mirror: Placed<String>,
+    /// The script that installs Docker with the source `script`. By default `https://get.docker.com`.
+    #[schemars(with = "Option<String>")]
+    pub script: Placed<String>,
+}
+
+/// How nodes are kept up to date.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Updates {
+    /// Which upgrades of installed packages `bramble provision` makes. By default none.
+    #[schemars(with = "Option<Upgrade>")]
+    pub upgrade: Placed<Upgrade>,
+    /// Whether `bramble provision` reboots nodes. By default those that need it.
+    #[schemars(with = "Option<Reboot>")]
+    pub reboot: Placed<Reboot>,
+}
+
+/// Tailscale, by which nodes are reached from elsewhere.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Tailscale {
+    /// A file with the auth key that lets nodes in, relative to this file. It is read when nodes are provisioned.
+    #[schemars(with = "String")]
+    pub auth_key_file: Placed<String>,
+    /// Where Tailscale's packages come from. By default `https://pkgs.tailscale.com`.
+    #[schemars(with = "Option<String>")]
+    pub mirror: Placed<String>,
 }
 
 /// What the firmware and the kernel are told.
@@ -211,6 +253,9 @@ pub struct Node {
     #[serde(default)]
     #[schemars(with = "Vec<String>")]
     pub aliases: Vec<Spanned<String>>,
+    /// Exports of the NAS that it mounts, beside the shared one. By default all.
+    #[schemars(with = "Option<Vec<String>>")]
+    pub exports: Placed<Vec<Spanned<String>>>,
     /// Swarm node labels, for placement constraints.
     #[serde(default)]
     #[schemars(with = "BTreeMap<String, String>")]

@@ -2,7 +2,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{Change, State, Verdict};
 use crate::{
-    CommandLine, Error, System,
+    CommandLine, Error, Secret, System,
     accounts::{account, group, owner},
     diff,
     system::Access,
@@ -17,6 +17,15 @@ pub struct User {
     pub home: String,
     /// Login shell.
     pub shell: String,
+}
+
+/// A user's password, by what `crypt` makes of it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct PasswordHash {
+    /// Login name.
+    pub user: String,
+    /// As in `/etc/shadow`.
+    pub hash: Secret,
 }
 
 /// A user's membership in an existing group; other memberships stay.
@@ -74,6 +83,33 @@ impl State for User {
             Some(_) => CommandLine::new("usermod", ["--shell", &self.shell, &self.name]),
         };
         system.run(&command).map(drop)
+    }
+}
+
+impl State for PasswordHash {
+    fn title(&self) -> String {
+        format!("password of {}", self.user)
+    }
+
+    fn check(&self, system: &System) -> Result<Verdict, Error> {
+        owner(system, &self.user)?;
+        let shadow = system.read("/etc/shadow")?.unwrap_or_default();
+        let mut hashes = shadow.lines().filter_map(|line| line.split_once(':'));
+        let found = hashes.find(|(name, _)| *name == self.user);
+        let hash = found.and_then(|(_, rest)| rest.split(':').next());
+        Ok(match hash == Some(self.hash.reveal()) {
+            true => Verdict::Satisfied,
+            false => Verdict::change("it is another"),
+        })
+    }
+
+    fn apply(&self, system: &System) -> Result<(), Error> {
+        let line = format!("{}:{}\n", self.user, self.hash.reveal());
+        let command = CommandLine::new("chpasswd", ["--encrypted"]);
+        match system.run_with_input(&command, &line)? {
+            (_, true) => Ok(()),
+            (ran, false) => Err(Error::Command(ran)),
+        }
     }
 }
 

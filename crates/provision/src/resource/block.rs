@@ -12,9 +12,25 @@ pub struct Block {
     pub name: String,
     /// The lines between the marks.
     pub content: String,
+    /// What makes up for the block where there is none.
+    #[serde(default)]
+    pub lines: Lines,
     /// Who has to know when it changes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub notifies: Option<Notice>,
+}
+
+/// When lines that somebody else wrote make up for a block that is not there.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Lines {
+    /// Never: the order of lines matters.
+    #[default]
+    Block,
+    /// When each is there, whatever blanks are between its words.
+    Anywhere,
+    /// When each address has all its names, in however many lines of `/etc/hosts`.
+    Hosts,
 }
 
 impl State for Block {
@@ -26,16 +42,19 @@ impl State for Block {
         let now = system.read(&self.path)?;
         let text = now.as_deref().unwrap_or_default();
         let wanted = self.place(text);
-        Ok(match text == wanted {
-            true => Verdict::Satisfied,
-            false => Verdict::Change(Change {
-                reason: match text.lines().any(|line| line == self.begin()) {
-                    true => "the block differs".into(),
-                    false => "there is no such block".into(),
-                },
-                diff: Some(diff::unified(&self.path, text, &wanted)),
-            }),
-        })
+        let has_block = text.lines().any(|line| line == self.begin());
+        Ok(
+            match text == wanted || (!has_block && self.is_made_up_for(text)) {
+                true => Verdict::Satisfied,
+                false => Verdict::Change(Change {
+                    reason: match has_block {
+                        true => "the block differs".into(),
+                        false => "there is no such block".into(),
+                    },
+                    diff: Some(diff::unified(&self.path, text, &wanted)),
+                }),
+            },
+        )
     }
 
     fn apply(&self, system: &System) -> Result<(), Error> {
@@ -64,6 +83,29 @@ impl Block {
 
     fn end(&self) -> String {
         format!("# END bramble {}", self.name)
+    }
+
+    /// Whether others' lines say the same: a playbook's `lineinfile`, or a person.
+    fn is_made_up_for(&self, text: &str) -> bool {
+        let words = |line: &str| -> Vec<String> {
+            let line = line.split('#').next().unwrap_or_default();
+            line.split_whitespace().map(str::to_owned).collect()
+        };
+        let found: Vec<Vec<String>> = text.lines().map(words).collect();
+        let is_there = |wanted: Vec<String>| match self.lines {
+            Lines::Block => false,
+            Lines::Anywhere => found.contains(&wanted),
+            Lines::Hosts => {
+                let same = found.iter().filter(|line| line.first() == wanted.first());
+                let names: Vec<&String> = same.flat_map(|line| line.iter().skip(1)).collect();
+                wanted.iter().skip(1).all(|name| names.contains(&name))
+            }
+        };
+        self.content
+            .lines()
+            .map(words)
+            .filter(|line| !line.is_empty())
+            .all(is_there)
     }
 
     /// `text` with the block in it, where it was or else at the end.
@@ -119,9 +161,60 @@ mod tests {
             path: "/etc/hosts".into(),
             name: "hosts".into(),
             content: "192.168.1.200 manager1\n".into(),
+            lines: Lines::Block,
             notifies: None,
         };
         block.place(text)
+    }
+
+    #[test]
+    fn lines_of_others_count_where_they_say_the_same() {
+        let hosts = "192.168.1.200 manager1.lan manager1\n192.168.1.201 worker1\n";
+        let fstab = "nas:/plex /mnt/nfs/plex nfs4 rw 0 0\n";
+        let cases = [
+            (Lines::Block, hosts, hosts, false),
+            (Lines::Hosts, hosts, hosts, true),
+            (
+                Lines::Hosts,
+                hosts,
+                "192.168.1.201\tworker1 # mine\n192.168.1.200 manager1\n192.168.1.200 manager1.lan x\n",
+                true,
+            ),
+            (
+                Lines::Hosts,
+                hosts,
+                "192.168.1.200 manager1 manager1.lan\n192.168.1.202 worker1\n",
+                false,
+            ),
+            (
+                Lines::Anywhere,
+                fstab,
+                "proc /proc proc\nnas:/plex  /mnt/nfs/plex\tnfs4 rw 0 0\n",
+                true,
+            ),
+            (
+                Lines::Anywhere,
+                fstab,
+                "#nas:/plex /mnt/nfs/plex nfs4 rw 0 0\n",
+                false,
+            ),
+            (
+                Lines::Anywhere,
+                fstab,
+                "nas:/plex /mnt/nfs/plex nfs4 ro 0 0\n",
+                false,
+            ),
+        ];
+        for (lines, content, text, holds) in cases {
+            let block = Block {
+                path: "/etc/hosts".into(),
+                name: "hosts".into(),
+                content: content.into(),
+                lines,
+                notifies: None,
+            };
+            assert_eq!(block.is_made_up_for(text), holds, "{lines:?} {text}");
+        }
     }
 
     const BLOCK: &str = "# BEGIN bramble hosts\n192.168.1.200 manager1\n# END bramble hosts\n";

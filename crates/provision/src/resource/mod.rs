@@ -1,7 +1,9 @@
 //! The things a node is made of. Each one can be checked, explained and brought about.
 
 mod account;
+mod apt;
 mod block;
+mod boot;
 mod docker;
 mod file;
 mod hostname;
@@ -9,12 +11,17 @@ mod membership;
 mod mount;
 mod notice;
 mod package;
+mod source;
+mod tailscale;
+mod timezone;
 mod unit;
+mod upgrade;
 
 use serde::{Deserialize, Serialize};
 
-pub use account::{AuthorizedKeys, GroupMember, User};
-pub use block::Block;
+pub use account::{AuthorizedKeys, GroupMember, PasswordHash, User};
+pub use block::{Block, Lines};
+pub use boot::{FirmwareConfig, KernelCmdline};
 pub use docker::DockerConfig;
 pub use file::{Content, Directory, File, Link};
 pub use hostname::Hostname;
@@ -23,7 +30,11 @@ pub use mount::Mount;
 pub(crate) use mount::mounts;
 pub use notice::{Notice, Notified};
 pub use package::Packages;
+pub use source::{AptSource, DockerScript};
+pub use tailscale::Tailscale;
+pub use timezone::Timezone;
 pub use unit::{Units, WaitOnline};
+pub use upgrade::Upgrade;
 
 use crate::{Error, System};
 
@@ -33,8 +44,15 @@ use crate::{Error, System};
 #[expect(missing_docs, reason = "each variant is the type it holds")]
 pub enum Resource {
     Hostname(Hostname),
+    Timezone(Timezone),
+    AptSource(AptSource),
+    Upgrade(Upgrade),
     Packages(Packages),
+    DockerScript(DockerScript),
+    KernelCmdline(KernelCmdline),
+    FirmwareConfig(FirmwareConfig),
     User(User),
+    PasswordHash(PasswordHash),
     GroupMember(GroupMember),
     AuthorizedKeys(AuthorizedKeys),
     Directory(Directory),
@@ -46,6 +64,7 @@ pub enum Resource {
     Notified(Notified),
     Units(Units),
     WaitOnline(WaitOnline),
+    Tailscale(Tailscale),
     SwarmInit(SwarmInit),
     SwarmJoin(SwarmJoin),
     SwarmNode(SwarmNode),
@@ -98,7 +117,15 @@ impl Resource {
     fn state(&self) -> &dyn State {
         match self {
             Self::Hostname(it) => it,
+            Self::Timezone(it) => it,
+            Self::AptSource(it) => it,
+            Self::Upgrade(it) => it,
             Self::Packages(it) => it,
+            Self::DockerScript(it) => it,
+            Self::KernelCmdline(it) => it,
+            Self::FirmwareConfig(it) => it,
+            Self::PasswordHash(it) => it,
+            Self::Tailscale(it) => it,
             Self::User(it) => it,
             Self::GroupMember(it) => it,
             Self::AuthorizedKeys(it) => it,

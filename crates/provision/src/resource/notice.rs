@@ -17,6 +17,8 @@ pub enum Notice {
     DockerReload,
     /// A running Docker engine is restarted.
     DockerRestart,
+    /// The node is rebooted. Not by itself: the operator's side does that, one manager after the other.
+    Reboot,
 }
 
 /// Everybody who was left `notice` has been told.
@@ -39,11 +41,16 @@ impl Notice {
         }
     }
 
+    pub(crate) fn is_left(self, system: &System) -> bool {
+        system.is_notified(self.name())
+    }
+
     fn name(self) -> &'static str {
         match self {
             Self::SystemdReload => "systemd-reload",
             Self::DockerReload => "docker-reload",
             Self::DockerRestart => "docker-restart",
+            Self::Reboot => "reboot",
         }
     }
 
@@ -55,6 +62,7 @@ impl Notice {
                 Self::SystemdReload => &["daemon-reload"][..],
                 Self::DockerReload => &["try-reload-or-restart", "docker.service"],
                 Self::DockerRestart => &["try-restart", "docker.service"],
+                Self::Reboot => &["reboot"],
             }
             .iter()
             .copied(),
@@ -68,6 +76,7 @@ impl State for Notified {
             Notice::SystemdReload => "reload of systemd",
             Notice::DockerReload => "reload of docker, if it runs",
             Notice::DockerRestart => "restart of docker, if it runs",
+            Notice::Reboot => "reboot",
         }
         .into()
     }

@@ -1,9 +1,9 @@
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
-use super::{State, Verdict};
-use crate::{CommandLine, Error, System};
+use super::{State, Verdict, apt};
+use crate::{Error, System, release::Release};
 
 /// What `dpkg` knows of packages. Read as it is: starting `dpkg-query` takes a busy node longer than all of the rest.
 const STATUS: &str = "/var/lib/dpkg/status";
@@ -13,13 +13,23 @@ const STATUS: &str = "/var/lib/dpkg/status";
 /// Where all of them are, no package mirror is asked for anything.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Packages {
+    /// What they are for, where a plan has several of these.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub group: String,
     /// Names as `apt` knows them.
     pub names: Vec<String>,
+    /// Those that older systems do not have, with the number of the first release of Debian that does. There they are
+    /// not wanted.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub since: BTreeMap<String, u32>,
 }
 
 impl State for Packages {
     fn title(&self) -> String {
-        "packages".into()
+        match &*self.group {
+            "" => "packages".into(),
+            group => format!("packages for {group}"),
+        }
     }
 
     fn check(&self, system: &System) -> Result<Verdict, Error> {
@@ -30,29 +40,40 @@ impl State for Packages {
     }
 
     fn apply(&self, system: &System) -> Result<(), Error> {
-        // An earlier run may have been cut off between unpacking and configuring.
-        system.run(&noninteractive(
-            "dpkg",
-            ["--configure", "-a", "--force-confdef", "--force-confold"],
-        ))?;
-        system.run(&apt(["update"]))?;
+        apt::configure(system)?;
+        apt::get(system, ["update"])?;
         let install = ["install", "--yes", "--no-install-recommends"].map(String::from);
-        system.run(&apt(install.into_iter().chain(self.missing(system)?)))?;
+        apt::get(system, install.into_iter().chain(self.missing(system)?))?;
         Ok(())
     }
 }
 
 impl Packages {
     fn missing(&self, system: &System) -> Result<Vec<String>, Error> {
-        let status = system.read(STATUS)?.ok_or_else(|| {
-            Error::state(format!(
-                "there is no {STATUS}: is this Debian, or Raspberry Pi OS?"
-            ))
-        })?;
+        let status = status(system)?;
         let installed: BTreeSet<&str> = installed(&status).collect();
-        let missing = |name: &&String| !installed.contains(name.as_str());
+        let release = Release::of(system)?.version;
+        let exists = |name: &str| match (self.since.get(name), release) {
+            (Some(since), Some(release)) => release >= *since,
+            _ => true,
+        };
+        let missing = |name: &&String| !installed.contains(name.as_str()) && exists(name);
         Ok(self.names.iter().filter(missing).cloned().collect())
     }
+}
+
+fn status(system: &System) -> Result<String, Error> {
+    system.read(STATUS)?.ok_or_else(|| {
+        Error::state(format!(
+            "there is no {STATUS}: is this Debian, or Raspberry Pi OS?"
+        ))
+    })
+}
+
+/// Whether a package is unpacked and configured.
+pub(super) fn is_installed(system: &System, name: &str) -> Result<bool, Error> {
+    let status = status(system)?;
+    Ok(installed(&status).any(|found| found == name))
 }
 
 /// Names of the packages that are unpacked and configured. A paragraph for each, whose name comes first.
@@ -65,35 +86,6 @@ fn installed(status: &str) -> impl Iterator<Item = &str> {
             .any(|line| line.starts_with("Status: ") && line.ends_with(" ok installed"))
             .then_some(name)
     })
-}
-
-fn apt<S: Into<String>>(args: impl IntoIterator<Item = S>) -> CommandLine {
-    let options = [
-        "-o",
-        // Updates of the machine's own may hold it for minutes after boot.
-        "DPkg::Lock::Timeout=300",
-        "-o",
-        "Dpkg::Options::=--force-confdef",
-        "-o",
-        "Dpkg::Options::=--force-confold",
-        "--quiet",
-    ];
-    noninteractive(
-        "apt-get",
-        options
-            .map(String::from)
-            .into_iter()
-            .chain(args.into_iter().map(Into::into)),
-    )
-}
-
-fn noninteractive<S: Into<String>>(
-    program: &str,
-    args: impl IntoIterator<Item = S>,
-) -> CommandLine {
-    CommandLine::new(program, args)
-        .env("DEBIAN_FRONTEND", "noninteractive")
-        .env("NEEDRESTART_MODE", "l")
 }
 
 #[cfg(test)]
@@ -111,7 +103,33 @@ mod tests {
     }
 
     #[test]
-    fn apt_waits_for_the_lock_and_asks_nothing() {
-        insta::assert_snapshot!(apt(["install", "--yes", "nfs-common"]), @"DEBIAN_FRONTEND=noninteractive NEEDRESTART_MODE=l apt-get -o DPkg::Lock::Timeout=300 -o Dpkg::Options::=--force-confdef -o Dpkg::Options::=--force-confold --quiet install --yes nfs-common");
+    fn what_a_release_does_not_have_is_not_missing() {
+        let root = tempfile::tempdir().unwrap();
+        let write = |path: &str, text: &str| {
+            let path = root.path().join(path);
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::write(path, text).unwrap();
+        };
+        let packages = Packages {
+            group: String::new(),
+            names: vec!["docker.io".into(), "docker-cli".into()],
+            since: [("docker-cli".to_owned(), 13)].into(),
+        };
+        let system = System::rooted(root.path());
+        let status = "Package: docker.io\nStatus: install ok installed\n";
+        assert!(packages.check(&system).is_err(), "no dpkg");
+        write("var/lib/dpkg/status", status);
+        for (release, missing) in [
+            ("VERSION_ID=\"12\"\n", false),
+            ("VERSION_ID=\"13\"\n", true),
+            ("VERSION_CODENAME=forky\n", true),
+        ] {
+            write("etc/os-release", release);
+            let wanted = match missing {
+                true => Verdict::change("not installed: docker-cli"),
+                false => Verdict::Satisfied,
+            };
+            assert_eq!(packages.check(&system).unwrap(), wanted, "{release}");
+        }
     }
 }
