@@ -63,7 +63,7 @@ pub(crate) fn machine(machine: &Machine, sockets: Sockets) -> Vec<String> {
         machine.cpus.to_string(),
         // The default translation cache is an eighth of the memory; a machine that runs Docker outgrows it.
         "-accel".to_owned(),
-        "tcg,thread=multi,tb-size=128".to_owned(),
+        "tcg,thread=multi,tb-size=256".to_owned(),
         "-m".to_owned(),
         memory.clone(),
         "-object".to_owned(),

@@ -86,6 +86,7 @@ pub fn registry(cluster: &Cluster) -> String {
                 "read_only": true,
                 "cap_drop": ["ALL"],
                 "ports": [on_its_node(5000, cluster.registry.port)],
+                "healthcheck": health_of_its_image(),
                 "volumes": [
                     { "type": "bind", "source": cluster.registry.data, "target": "/var/lib/registry" },
                 ],
@@ -107,10 +108,12 @@ pub fn seeds(cluster: &Cluster, images: &Images) -> String {
 
     let mut web = search(&image("seed-web"), "web", redis.clone());
     web["ports"] = json!([on_its_node(3000, cluster.search.port)]);
-    web["healthcheck"] = healthcheck(&["/bramble-search", "healthcheck"]);
+    web["healthcheck"] = health_of_its_image();
     web["deploy"] = deploy(1, std::slice::from_ref(&first_manager), "256M");
 
     let mut worker = search(&image("seed-web"), "worker", redis);
+    // Its image is web's, and so is the check that comes with it.
+    worker["healthcheck"] = json!({ "disable": true });
     worker["environment"]["BRAMBLE_LEDGER"] = json!("/var/lib/bramble/ledger.sqlite");
     worker["volumes"] =
         json!([volume("ledger", "/var/lib/bramble"), { "type": "tmpfs", "target": "/tmp" }]);
@@ -138,7 +141,7 @@ pub fn seeds(cluster: &Cluster, images: &Images) -> String {
             "cap_drop": ["ALL"],
             "networks": ["seeds"],
             "volumes": [volume("messages", "/data")],
-            "healthcheck": healthcheck(&["/usr/bin/redis-cli", "-e", "ping"]),
+            "healthcheck": health_of_its_image(),
             // A volume is a directory on one node, so the service stays there.
             "deploy": deploy(1, &[first_manager], "256M"),
         },
@@ -207,11 +210,10 @@ fn volume(name: &str, target: &str) -> Value {
     json!({ "type": "volume", "source": name, "target": target })
 }
 
-fn healthcheck(command: &[&str]) -> Value {
-    let test: Vec<&str> = ["CMD"].iter().chain(command).copied().collect();
-    // Nothing counts as running before its first check: those come soon, and the later ones seldom.
+/// What is asked is the image's own matter. Nothing counts as running before its first check: those come soon, and the
+/// later ones seldom.
+fn health_of_its_image() -> Value {
     json!({
-        "test": test,
         "interval": "60s",
         "timeout": "20s",
         "retries": 3,
