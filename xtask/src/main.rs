@@ -6,6 +6,7 @@ mod ci;
 mod cross;
 mod doctor;
 mod image;
+mod leash;
 mod lock;
 mod oci;
 mod project;
@@ -55,6 +56,11 @@ fn main() -> ExitCode {
     }
 }
 
+fn on_a_leash(chore: impl FnOnce() -> anyhow::Result<()>) -> anyhow::Result<()> {
+    let _leash = leash::take()?;
+    chore()
+}
+
 fn run(verb: Verb) -> anyhow::Result<()> {
     std::env::set_current_dir(project::root())?;
     match verb {
@@ -64,8 +70,8 @@ fn run(verb: Verb) -> anyhow::Result<()> {
         Verb::Image(args) => image::run(&args),
         Verb::Oci(args) => oci::run(&args),
         Verb::Release(args) => release::run(&args),
-        Verb::Ci(args) => ci::run(&args),
-        Verb::VmTest(args) => vm_test::run(&args),
+        Verb::Ci(args) => on_a_leash(|| ci::run(&args)),
+        Verb::VmTest(args) => on_a_leash(|| vm_test::run(&args)),
         Verb::Vm(args) => vm::run(&args),
         Verb::World { check } => world::run(check),
         Verb::Completions { shell } => {

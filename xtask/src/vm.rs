@@ -12,7 +12,7 @@ use bramble_lab::{Attached, RunDir, supervise};
 use nix::sys::termios::{self, SetArg, Termios};
 use vm_tests::operator::Files;
 
-use crate::project;
+use crate::{leash, project};
 
 /// Ctrl-], as in telnet.
 const ESCAPE: u8 = 0x1d;
@@ -62,6 +62,9 @@ enum Verb {
     /// The process that owns a lab; started by it
     #[command(hide = true)]
     Supervise { dir: PathBuf },
+    /// The process that ends what a chore leaves behind; started by it
+    #[command(hide = true)]
+    Watch { mark: String },
 }
 
 pub(crate) fn run(args: &Args) -> Result<()> {
@@ -83,16 +86,19 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         Verb::Ls => list(),
         Verb::Down => lab()?.down(),
         Verb::Supervise { dir } => supervise(dir),
+        Verb::Watch { mark } => leash::watch(mark),
     }
 }
 
-/// How this program is called to run a lab.
+/// How this program is called to run a lab, which may outlive the caller and sees to its own end.
 pub(crate) fn supervisor() -> Result<Vec<String>> {
     let own = std::env::current_exe().context("cannot find this program's own file")?;
     let own = own
         .to_str()
         .with_context(|| format!("{} is no UTF-8", own.display()))?;
-    Ok([own, "vm", "supervise"].map(str::to_owned).into())
+    Ok(["env", "-u", leash::MARK, own, "vm", "supervise"]
+        .map(str::to_owned)
+        .into())
 }
 
 /// Becomes `bramble`, as the operator of the lab's cluster.
