@@ -86,8 +86,8 @@ impl Agent {
         match summary {
             Some(summary) => Ok(summary),
             None if ended.errors.contains("password is required") => bail!(
-                "{node}: sudo asks for a password; let the account use it without one \
-                 (a line `USER ALL=(ALL) NOPASSWD:ALL` in /etc/sudoers.d)"
+                "{node}: sudo asks for a password; name a file with it by --sudo-password-file, or let the account \
+                 do without one (a line `USER ALL=(ALL) NOPASSWD:ALL` in /etc/sudoers.d)"
             ),
             None => bail!(
                 "{node}: the agent ended with exit code {} before the plan did: {}",

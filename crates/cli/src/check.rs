@@ -5,9 +5,10 @@ use std::process::ExitCode;
 use bramble_cluster::spec::{Cluster, NFS_ROOT, Role, SHARED_LINK};
 
 use crate::context::Context;
+use crate::own_stacks;
 use crate::text::{count, table};
 
-/// Check the cluster file and say what the cluster will be.
+/// Check the cluster file, and the stacks beside it, and say what the cluster will be.
 ///
 /// Nothing is touched and no network is needed. Problems are printed with the line they are about, all at once.
 #[derive(Debug, clap::Args)]
@@ -24,10 +25,15 @@ pub(crate) struct Args {
 
 pub(crate) fn run(context: &Context, args: &Args) -> anyhow::Result<ExitCode> {
     let cluster = context.cluster()?;
+    let stacks = own_stacks::read(context, &cluster)?;
     if args.json {
         println!("{}", serde_json::to_string_pretty(&cluster)?);
     } else {
         print!("{}", summary(&cluster));
+        if !stacks.is_empty() {
+            let names: Vec<_> = stacks.iter().map(|stack| &*stack.name).collect();
+            println!("stacks     {}", names.join(" "));
+        }
     }
     Ok(ExitCode::SUCCESS)
 }

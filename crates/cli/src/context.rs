@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 use bramble_cluster::spec::Cluster;
+use bramble_provision::Secret;
 
 use crate::failure::{self, Usage};
 use crate::state::State;
@@ -29,6 +30,15 @@ pub(crate) struct Context {
     /// An ssh_config whose settings win over those in the state directory.
     #[arg(long, global = true, value_name = "FILE", env = "BRAMBLE_SSH_CONFIG")]
     pub(crate) ssh_config: Option<PathBuf>,
+
+    /// A file with the account's password, for nodes on which sudo asks for it.
+    #[arg(
+        long,
+        global = true,
+        value_name = "FILE",
+        env = "BRAMBLE_SUDO_PASSWORD_FILE"
+    )]
+    sudo_password_file: Option<PathBuf>,
 }
 
 impl Context {
@@ -50,6 +60,25 @@ impl Context {
     pub(crate) fn beside(&self, name: &str) -> PathBuf {
         let dir = self.cluster.parent().unwrap_or(Path::new(""));
         dir.join(name)
+    }
+
+    /// The password that sudo asks for on the nodes, where a file with it was named.
+    pub(crate) fn sudo_password(&self) -> anyhow::Result<Option<Secret>> {
+        let Some(path) = &self.sudo_password_file else {
+            return Ok(None);
+        };
+        let text = std::fs::read_to_string(path).map_err(|error| {
+            Usage::new(format!(
+                "cannot read the password in {}: {error}",
+                path.display()
+            ))
+        })?;
+        let password = text.lines().next().unwrap_or_default();
+        if password.is_empty() {
+            let usage = Usage::new(format!("there is no password in {}", path.display()));
+            return Err(usage.help("its first line is the password").into());
+        }
+        Ok(Some(Secret::new(password)))
     }
 
     /// The state directory of `cluster`, which need not exist yet.

@@ -85,11 +85,20 @@ pub(crate) fn run(context: &Context, args: &Args) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn make_all(cluster: &Cluster, state: &State) -> anyhow::Result<Vec<Pair>> {
-    let mut pairs = vec![
+/// Makes the pairs of the operator and of the nodes together, where they are missing.
+pub(crate) fn make_shared(cluster: &Cluster, state: &State) -> anyhow::Result<()> {
+    shared(cluster, state).map(drop)
+}
+
+fn shared(cluster: &Cluster, state: &State) -> anyhow::Result<Vec<Pair>> {
+    Ok(vec![
         make(&state.operator_key(), &format!("operator@{}", cluster.name))?,
         make(&state.cluster_key(), &format!("cluster@{}", cluster.name))?,
-    ];
+    ])
+}
+
+fn make_all(cluster: &Cluster, state: &State) -> anyhow::Result<Vec<Pair>> {
+    let mut pairs = shared(cluster, state)?;
     for node in &cluster.nodes {
         let file = state.host_key(&node.name);
         if let Some(dir) = file.parent() {

@@ -13,9 +13,11 @@ mod image;
 mod init;
 mod keys;
 mod layout;
+mod own_stacks;
 mod plan;
 mod provision;
 mod registry;
+mod rekey;
 mod remote;
 mod render;
 mod report;
@@ -70,6 +72,7 @@ enum Verb {
     Provision(provision::Args),
     Drift(drift::Args),
     Forget(forget::Args),
+    Rekey(rekey::Args),
     Image(image::Args),
     Stack(stack::Args),
     Search(search::Args),
@@ -91,6 +94,7 @@ fn main() -> ExitCode {
         Verb::Provision(args) => provision::run(&context, &args),
         Verb::Drift(args) => drift::run(&context, &args),
         Verb::Forget(args) => forget::run(&context, &args),
+        Verb::Rekey(args) => rekey::run(&context, &args),
         Verb::Image(args) => image::run(&context, &args),
         Verb::Stack(args) => stack::run(&context, &args),
         Verb::Search(args) => search::run(&context, &args),

@@ -129,16 +129,6 @@ fn plan(node: &Node, stage: &str, resources: impl IntoIterator<Item = Resource>)
 fn access(cluster: &Cluster, keys: &Keys) -> Vec<Resource> {
     let user = &cluster.access.user;
     let home = home(user);
-    let key_file = |name: &str, content, mode| {
-        let path = format!("{home}/.ssh/{name}");
-        Resource::File(File {
-            path,
-            content,
-            mode,
-            owner: Some(user.clone()),
-            notifies: None,
-        })
-    };
     let mut authorized = vec![keys.operator.clone(), keys.cluster.clone()];
     authorized.extend(cluster.access.authorized_keys.iter().cloned());
     let mut resources = vec![Resource::User(User {
@@ -152,30 +142,45 @@ fn access(cluster: &Cluster, keys: &Keys) -> Vec<Resource> {
             hash: Secret::new(hash),
         })
     }));
-    resources.extend([
-        Resource::AuthorizedKeys(AuthorizedKeys {
-            user: user.clone(),
-            keys: authorized,
-        }),
-        key_file(
-            "id_ed25519",
-            Content::Secret(keys.cluster_private.clone()),
-            0o600,
-        ),
-        key_file(
+    resources.extend([Resource::AuthorizedKeys(AuthorizedKeys {
+        user: user.clone(),
+        keys: authorized,
+    })]);
+    resources.extend(nodes_own_keys(
+        cluster,
+        keys.cluster_private.reveal(),
+        &keys.cluster,
+    ));
+    resources.push(Resource::Block(Block {
+        path: "/etc/hosts".into(),
+        name: "hosts".into(),
+        content: network::hosts(cluster),
+        lines: Lines::Hosts,
+        notifies: None,
+    }));
+    resources
+}
+
+/// The pair with which nodes reach each other.
+pub(crate) fn nodes_own_keys(cluster: &Cluster, private: &str, public: &str) -> [Resource; 2] {
+    let user = &cluster.access.user;
+    let file = |name: &str, content, mode| {
+        Resource::File(File {
+            path: format!("{}/.ssh/{name}", home(user)),
+            content,
+            mode,
+            owner: Some(user.clone()),
+            notifies: None,
+        })
+    };
+    [
+        file("id_ed25519", Content::Secret(Secret::new(private)), 0o600),
+        file(
             "id_ed25519.pub",
-            Content::Text(format!("{}\n", keys.cluster)),
+            Content::Text(format!("{}\n", public.trim_end())),
             0o644,
         ),
-        Resource::Block(Block {
-            path: "/etc/hosts".into(),
-            name: "hosts".into(),
-            content: network::hosts(cluster),
-            lines: Lines::Hosts,
-            notifies: None,
-        }),
-    ]);
-    resources
+    ]
 }
 
 /// What all nodes see of the NAS, now and before Docker starts after a boot.

@@ -137,7 +137,8 @@ fn intent(plans: &[Plan]) -> String {
     format!("{}: {parts}then the swarm", count(plans.len(), "node"))
 }
 
-fn node_binary(program: &Program) -> anyhow::Result<PathBuf> {
+/// The program for the nodes: the one that was named, or what lies beside this one.
+pub(crate) fn node_binary(program: &Program) -> anyhow::Result<PathBuf> {
     match &program.node_binary {
         Some(path) => Ok(path.clone()),
         None => {
@@ -148,12 +149,12 @@ fn node_binary(program: &Program) -> anyhow::Result<PathBuf> {
 }
 
 /// What all stages need.
-struct Run<'a> {
-    cluster: &'a Cluster,
-    remote: &'a Remote,
-    agent: &'a Agent,
-    report: &'a Report,
-    mode: Mode,
+pub(crate) struct Run<'a> {
+    pub(crate) cluster: &'a Cluster,
+    pub(crate) remote: &'a Remote,
+    pub(crate) agent: &'a Agent,
+    pub(crate) report: &'a Report,
+    pub(crate) mode: Mode,
 }
 
 /// A node and how its last plan ended; `None` if it was not carried out.
@@ -161,7 +162,7 @@ type Based<'a> = (&'a Node, Option<Summary>);
 
 impl Run<'_> {
     /// Applies each plan on its node, all at once. A node that fails is reported, and does not stop the others.
-    fn on_all(&self, plans: Vec<Plan>) -> Vec<Option<Summary>> {
+    pub(crate) fn on_all(&self, plans: Vec<Plan>) -> Vec<Option<Summary>> {
         thread::scope(|scope| {
             let running: Vec<_> = plans
                 .iter()

@@ -1,6 +1,7 @@
 //! The nodes, reached by the system's own `ssh`: one shared connection to each, however many commands run over it.
 
-use std::io::{self, BufRead, BufReader, Read, Write};
+use std::collections::BTreeMap;
+use std::io::{self, BufRead, BufReader, Cursor, Read, Write};
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::path::PathBuf;
 use std::process::{Child, ChildStdout, Command, Stdio};
@@ -9,6 +10,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
 use bramble_cluster::spec::Cluster;
+use bramble_provision::Secret;
+use ssh_key::{HashAlg, PublicKey};
 
 use crate::context::Context;
 
@@ -18,10 +21,17 @@ const TUNNEL_PATIENCE: Duration = Duration::from_secs(60);
 /// What `ssh` itself exits with when it cannot connect.
 const SSH_FAILED: i32 = 255;
 
+/// What the shell on a node exits with when sudo does not take the password.
+const REFUSED: i32 = 91;
+
 /// Reaches nodes by name.
 #[derive(Debug, Clone)]
 pub(crate) struct Remote {
     config: PathBuf,
+    /// What each node proves itself with, as fingerprints.
+    host_keys: BTreeMap<String, String>,
+    /// The password that `sudo` asks for on the nodes, if it asks for one.
+    sudo: Option<Secret>,
 }
 
 /// A command that ran on a node to its end.
@@ -58,8 +68,15 @@ impl Remote {
     pub(crate) fn open(context: &Context, cluster: &Cluster) -> anyhow::Result<Self> {
         let state = context.state(cluster)?;
         state.write_ssh_files(cluster, context.ssh_config.as_deref())?;
+        let hosts = state.public_keys(cluster)?.hosts;
+        let fingerprint = |key: PublicKey| key.fingerprint(HashAlg::Sha256).to_string();
         Ok(Self {
             config: state.ssh_config(),
+            host_keys: hosts
+                .into_iter()
+                .map(|(node, key)| (node, fingerprint(key)))
+                .collect(),
+            sudo: context.sudo_password()?,
         })
     }
 
@@ -81,9 +98,11 @@ impl Remote {
         input: impl Read + Send,
         mut line: impl FnMut(&str) -> anyhow::Result<()>,
     ) -> anyhow::Result<Ended> {
+        let (command, password) = self.with_password(command);
+        let input = Cursor::new(password).chain(input);
         let mut child = self
             .ssh()
-            .args(["-T", node, "--", command])
+            .args(["-T", node, "--", &command])
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
@@ -118,8 +137,47 @@ impl Remote {
             Some(SSH_FAILED) | None if was_there => {
                 bail!("the connection to {node} was lost: {errors}")
             }
-            Some(SSH_FAILED) | None => bail!("cannot reach {node}: {}", explained(&errors)),
+            Some(SSH_FAILED) | None => {
+                bail!("cannot reach {node}: {}", self.explained(node, &errors))
+            }
+            Some(REFUSED) => bail!(
+                "{node}: sudo refuses the password in the file that --sudo-password-file names; \
+                 try it there with `sudo -k true`"
+            ),
             Some(code) => Ok(Ended { code, errors }),
+        }
+    }
+
+    /// The command after a `sudo` that asks for the password, and what it reads before anything else.
+    ///
+    /// Without a terminal, sudo remembers a password for those whom the same shell starts, so none of them may take
+    /// its place.
+    fn with_password(&self, command: &str) -> (String, String) {
+        let Some(password) = self.sudo.as_ref().filter(|_| command.contains("sudo -n")) else {
+            return (command.to_owned(), String::new());
+        };
+        let command = command.replace("exec sudo -n", "sudo -n");
+        let ask = format!(
+            "IFS= read -r word; printf '%s\\n' \"$word\" | sudo -S -p '' -v 2>/dev/null || exit {REFUSED}; unset word"
+        );
+        (
+            format!("{ask}; {command}"),
+            format!("{}\n", password.reveal()),
+        )
+    }
+
+    /// What `ssh` said about a node, and what to do where that is known.
+    fn explained(&self, node: &str, errors: &str) -> String {
+        let text = explained(errors);
+        let shown = errors
+            .split_whitespace()
+            .find(|word| word.starts_with("SHA256:"));
+        match (shown, self.host_keys.get(node)) {
+            (Some(shown), Some(known)) if errors.contains("HAS CHANGED") => {
+                let shown = shown.trim_end_matches('.');
+                format!("{text}\nit shows the key {shown}; flashed was {known}")
+            }
+            _ => text,
         }
     }
 
@@ -156,14 +214,18 @@ impl Remote {
 
     /// Starts a command that goes on printing until the returned lines are dropped.
     pub(crate) fn lines(&self, node: &str, command: &str) -> anyhow::Result<Lines> {
+        let (command, password) = self.with_password(command);
         let mut child = self
             .ssh()
-            .args(["-T", node, "--", command])
-            .stdin(Stdio::null())
+            .args(["-T", node, "--", &command])
+            .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::null())
             .spawn()
             .context("cannot start `ssh`; is the OpenSSH client installed?")?;
+        if let Some(stdin) = child.stdin.take() {
+            feed(password.as_bytes(), stdin);
+        }
         let Some(stdout) = child.stdout.take() else {
             unreachable!("it was asked to be a pipe");
         };
@@ -274,7 +336,8 @@ fn explained(errors: &str) -> String {
         (
             "HOST IDENTIFICATION HAS CHANGED",
             "this is not the machine that was flashed, or somebody is in between; \
-             if it was set up anew, put its new key into known_hosts",
+             if it was set up anew, flash it with its key, or copy the new key's public half to \
+             hosts/NODE/ssh_host_ed25519_key.pub in the state directory, once you know it to be right",
         ),
         (
             "Host key verification failed",

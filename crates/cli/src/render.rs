@@ -12,6 +12,7 @@ use similar::TextDiff;
 
 use crate::context::Context;
 use crate::failure::Usage;
+use crate::own_stacks;
 use crate::state::replace;
 use crate::text::count;
 
@@ -74,7 +75,13 @@ pub(crate) fn run(context: &Context, args: &Args) -> anyhow::Result<ExitCode> {
             "note: what follows from keys is left out, as there are none: make them with `bramble keys`"
         );
     }
-    let files = render::files(&cluster, &Images::new(), keys.as_ref());
+    let mut files = render::files(&cluster, &Images::new(), keys.as_ref());
+    for stack in own_stacks::read(context, &cluster)? {
+        files.insert(
+            PathBuf::from(format!("stacks/{}.yml", stack.name)),
+            stack.text,
+        );
+    }
     let handle = if args.check { compare } else { write };
     let rendered: Vec<Rendered> = files
         .iter()

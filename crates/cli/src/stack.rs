@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::anyhow;
 use bramble_cluster::render::stacks::{self, Images};
-use bramble_cluster::spec::Cluster;
+use bramble_cluster::spec::{Cluster, OwnStack};
 use bramble_provision::{Service, SwarmView};
 use indicatif::{ProgressBar, ProgressStyle};
 
@@ -17,6 +17,7 @@ use crate::agent;
 use crate::context::Context;
 use crate::failure::Usage;
 use crate::layout::Layout;
+use crate::own_stacks;
 use crate::remote::{Remote, quoted};
 use crate::text::{count, table};
 
@@ -32,6 +33,7 @@ const LOADED: &str = "registry";
 Examples:
   bramble stack deploy registry
   bramble stack deploy seeds --images images
+  bramble stack deploy plex                     stacks/plex.yml, beside the cluster file
   bramble stack ls")]
 pub(crate) struct Args {
     #[command(subcommand)]
@@ -57,7 +59,7 @@ enum Verb {
 
 #[derive(Debug, clap::Args)]
 struct Deploy {
-    /// The stack: registry, seeds.
+    /// The stack: registry, seeds, portainer, or the name of a file in `stacks`.
     name: String,
     /// A directory of OCI image layouts, whose digests are deployed instead of tags.
     #[arg(long, value_name = "DIR")]
@@ -71,7 +73,7 @@ pub(crate) fn run(context: &Context, args: &Args) -> anyhow::Result<ExitCode> {
     let cluster = context.cluster()?;
     match &args.verb {
         Verb::Deploy(args) => {
-            let stack = rendered(&cluster, args)?;
+            let stack = stack(context, &cluster, args)?;
             deploy(&cluster, &Remote::open(context, &cluster)?, args, &stack)
         }
         Verb::Ls { json } => {
@@ -98,15 +100,39 @@ pub(crate) fn run(context: &Context, args: &Args) -> anyhow::Result<ExitCode> {
     }
 }
 
+/// What is deployed, and how images are found.
+struct Stack {
+    text: String,
+    /// Whether the manager asks registries for the digests of its images, so that all nodes run the same.
+    resolve: &'static str,
+}
+
 /// The compose file of the stack that was asked for.
-fn rendered(cluster: &Cluster, args: &Deploy) -> anyhow::Result<String> {
+fn stack(context: &Context, cluster: &Cluster, args: &Deploy) -> anyhow::Result<Stack> {
+    let own = own_stacks::read(context, cluster)?;
+    if let Some(own) = own.iter().find(|own| own.name == args.name) {
+        return Ok(Stack {
+            text: own.text.clone(),
+            resolve: "always",
+        });
+    }
+    // Nodes find images by themselves; the manager need not ask the registry for them first.
+    Ok(Stack {
+        text: rendered(cluster, args, &own)?,
+        resolve: "never",
+    })
+}
+
+fn rendered(cluster: &Cluster, args: &Deploy, own: &[OwnStack]) -> anyhow::Result<String> {
     let images = args
         .images
         .as_deref()
         .map(|dir| by_digest(cluster, dir))
         .transpose()?;
     let mut stacks = stacks::all(cluster, &images.unwrap_or_default());
-    let known = stacks.keys().copied().collect::<Vec<_>>().join(", ");
+    let own = own.iter().map(|own| &*own.name);
+    let known = stacks.keys().copied().chain(own);
+    let known = known.collect::<Vec<_>>().join(", ");
     stacks.remove(&*args.name).ok_or_else(|| {
         Usage::new(format!("there is no stack {}", args.name))
             .help(format!("there is {known}"))
@@ -144,15 +170,18 @@ fn deploy(
     cluster: &Cluster,
     remote: &Remote,
     args: &Deploy,
-    stack: &str,
+    stack: &Stack,
 ) -> anyhow::Result<ExitCode> {
     let (manager, _) = agent::manager(remote, cluster)?;
-    // Nodes find images by themselves; the manager need not ask the registry for them first.
     let command = format!(
-        "sudo -n docker stack deploy --compose-file - --resolve-image never {}",
+        "sudo -n docker stack deploy --compose-file - --with-registry-auth --resolve-image {} {}",
+        stack.resolve,
         quoted(&args.name)
     );
-    print!("{}", remote.output(manager, &command, stack.as_bytes())?);
+    print!(
+        "{}",
+        remote.output(manager, &command, stack.text.as_bytes())?
+    );
 
     let deadline = Instant::now() + Duration::from_secs(60 * u64::from(args.timeout));
     let bar = spinner();

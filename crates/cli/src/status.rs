@@ -1,7 +1,9 @@
 //! `bramble status`: how the nodes are, and what runs where.
 
+use std::io::{IsTerminal, Write, stdout};
 use std::process::ExitCode;
 use std::thread;
+use std::time::Duration;
 
 use bramble_cluster::spec::{Cluster, Node};
 use bramble_provision::{Facts, Member, Role, SwarmView};
@@ -18,11 +20,16 @@ use crate::text::table;
 #[command(after_help = "\
 Examples:
   bramble status
+  bramble status --watch
   bramble status --json | jq '.nodes[].facts.temperature'")]
 pub(crate) struct Args {
     /// Print all that is known as JSON.
     #[arg(long)]
     json: bool,
+    /// Show it again and again, until interrupted: every 5 seconds, or as often as is said. With --json, a line each.
+    #[arg(long, value_name = "SECONDS", num_args = 0..=1, default_missing_value = "5",
+        value_parser = clap::value_parser!(u64).range(1..))]
+    watch: Option<u64>,
 }
 
 /// All that is known of the cluster.
@@ -48,6 +55,9 @@ struct NodeStatus {
 pub(crate) fn run(context: &Context, args: &Args) -> anyhow::Result<ExitCode> {
     let cluster = context.cluster()?;
     let remote = Remote::open(context, &cluster)?;
+    if let Some(seconds) = args.watch {
+        return watch(&remote, &cluster, args.json, Duration::from_secs(seconds));
+    }
     let status = ask(&remote, &cluster);
     match args.json {
         true => println!("{}", serde_json::to_string_pretty(&status)?),
@@ -59,6 +69,36 @@ pub(crate) fn run(context: &Context, args: &Args) -> anyhow::Result<ExitCode> {
     } else {
         ExitCode::FAILURE
     })
+}
+
+/// Ends when it is interrupted, or nobody reads any more.
+fn watch(
+    remote: &Remote,
+    cluster: &Cluster,
+    json: bool,
+    pause: Duration,
+) -> anyhow::Result<ExitCode> {
+    // Clears the screen and goes to its first place.
+    let clear = match stdout().is_terminal() && !json {
+        true => "\x1b[2J\x1b[H",
+        false => "",
+    };
+    loop {
+        let status = ask(remote, cluster);
+        let text = match json {
+            true => serde_json::to_string(&status)? + "\n",
+            false => shown(&status),
+        };
+        let mut out = stdout().lock();
+        if write!(out, "{clear}{text}")
+            .and_then(|()| out.flush())
+            .is_err()
+        {
+            return Ok(ExitCode::SUCCESS);
+        }
+        drop(out);
+        thread::sleep(pause);
+    }
 }
 
 fn ask(remote: &Remote, cluster: &Cluster) -> Status {
@@ -92,7 +132,7 @@ fn ask(remote: &Remote, cluster: &Cluster) -> Status {
 
 fn shown(status: &Status) -> String {
     let header = [
-        "NODE", "ADDRESS", "SWARM", "UP", "LOAD", "MEMORY", "DISK", "TEMP", "NFS", "HEALTH",
+        "NODE", "ADDRESS", "SWARM", "UP", "LOAD", "MEMORY", "DISK", "TEMP", "FAN", "NFS", "HEALTH",
     ];
     let mut rows = vec![header.map(String::from)];
     rows.extend(
@@ -115,7 +155,7 @@ fn shown(status: &Status) -> String {
     text
 }
 
-fn row(node: &NodeStatus, swarm: Option<&SwarmView>) -> [String; 10] {
+fn row(node: &NodeStatus, swarm: Option<&SwarmView>) -> [String; 11] {
     let member = swarm.and_then(|swarm| {
         swarm
             .members
@@ -125,7 +165,7 @@ fn row(node: &NodeStatus, swarm: Option<&SwarmView>) -> [String; 10] {
     let membership = member.map_or("-".into(), membership);
     let name_and_address = [node.name.clone(), node.ip.clone(), membership];
     let rest = match &node.facts {
-        None => ["-", "-", "-", "-", "-", "-", "does not answer"].map(String::from),
+        None => ["-", "-", "-", "-", "-", "-", "-", "does not answer"].map(String::from),
         Some(facts) => [
             duration(facts.uptime_seconds),
             format!("{:.2}", facts.load[0]),
@@ -134,6 +174,10 @@ fn row(node: &NodeStatus, swarm: Option<&SwarmView>) -> [String; 10] {
             facts
                 .temperature
                 .map_or("-".into(), |degrees| format!("{degrees:.0} °C")),
+            facts
+                .fan
+                .as_ref()
+                .map_or("-".into(), |fan| format!("{}/{}", fan.speed, fan.fastest)),
             facts.nfs.len().to_string(),
             health(facts),
         ],
@@ -185,7 +229,7 @@ fn duration(seconds: u64) -> String {
 
 #[cfg(test)]
 mod tests {
-    use bramble_provision::{Availability, Memory, Space};
+    use bramble_provision::{Availability, Fan, Memory, Space};
 
     use super::*;
 
@@ -202,6 +246,10 @@ mod tests {
             cpus: 4,
             load: [0.42, 0.3, 0.2],
             temperature: Some(48.3),
+            fan: Some(Fan {
+                speed: 2,
+                fastest: 4,
+            }),
             throttling: Some(vec!["under-voltage, earlier".into()]),
             memory: Memory {
                 total: 1000,

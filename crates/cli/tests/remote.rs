@@ -231,4 +231,10 @@ fn a_machine_with_another_key_is_not_talked_to() {
         "{}",
         said.out
     );
+    let fingerprints = said.out.matches("SHA256:").count();
+    assert!(
+        fingerprints >= 3 && said.out.contains("flashed was SHA256:"),
+        "{}",
+        said.out
+    );
 }

@@ -5,6 +5,7 @@
 
 mod boot;
 mod check;
+mod compose;
 mod mac;
 mod names;
 mod network;
@@ -26,6 +27,7 @@ use schemars::transform::RecursiveTransform;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+pub use compose::OwnStack;
 pub use mac::Mac;
 use problem::Problems;
 pub use problem::{Invalid, Problem};

@@ -206,6 +206,47 @@ fn docker_accepts_the_stacks() {
     }
 }
 
+/// Ansible itself reads the playbook, where it is installed with the collections that it needs.
+#[test]
+fn ansible_accepts_the_playbook() {
+    let program = std::env::var("ANSIBLE_PLAYBOOK").unwrap_or("ansible-playbook".to_owned());
+    if Command::new(&program).arg("--version").output().is_err() {
+        eprintln!("skipped: there is no {program}; name one by ANSIBLE_PLAYBOOK");
+        return;
+    }
+    let everything = std::fs::read_to_string(fixture_path("two-pi")).unwrap()
+        + r#"
+        [updates]
+        upgrade = "dist"
+        [docker]
+        source = "docker-ce"
+        [tailscale]
+        auth_key_file = "tailscale.key"
+        [boot]
+        poe_fan = [65, 70, 75, 80]
+        "#;
+    let everything = Cluster::parse("everything", &everything).unwrap().0;
+    for cluster in FIXTURES.map(fixture).into_iter().chain([everything]) {
+        let dir = tempfile::tempdir().unwrap();
+        for (path, contents) in render::files(&cluster, &images(&cluster), Some(&keys(&cluster))) {
+            let path = dir.path().join(path);
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::write(path, contents).unwrap();
+        }
+        let output = Command::new(&program)
+            .args(["--syntax-check", "-i", "inventory.yml", "playbook.yml"])
+            .current_dir(dir.path().join("ansible"))
+            .output()
+            .unwrap();
+        assert!(
+            output.status.success(),
+            "{}: {}",
+            cluster.name,
+            String::from_utf8_lossy(&output.stderr)
+        );
+    }
+}
+
 /// dnsmasq itself reads what we write, where it is installed.
 #[test]
 fn dnsmasq_accepts_its_configuration() {

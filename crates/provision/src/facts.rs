@@ -31,6 +31,9 @@ pub struct Facts {
     pub load: [f64; 3],
     /// Temperature of the processor in degrees Celsius, where there is a sensor.
     pub temperature: Option<f64>,
+    /// The fan that the kernel drives, where there is one.
+    #[serde(default)]
+    pub fan: Option<Fan>,
     /// What the Raspberry Pi's firmware says about power and heat, where it does: `under-voltage`,
     /// `throttled`, and the same with `, earlier` for what has passed since boot.
     pub throttling: Option<Vec<String>>,
@@ -51,6 +54,15 @@ pub struct Address {
     pub interface: String,
     /// IPv4 or IPv6, without a prefix length.
     pub address: String,
+}
+
+/// A fan, as a PoE HAT has it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Fan {
+    /// How fast it turns, from 0.
+    pub speed: u32,
+    /// The fastest that it can.
+    pub fastest: u32,
 }
 
 /// Working memory in bytes.
@@ -122,6 +134,7 @@ impl Facts {
                 .parse::<f64>()
                 .ok()
                 .map(|milli| milli / 1000.0),
+            fan: fan(system)?,
             throttling: u32::from_str_radix(firmware.trim_start_matches("0x"), 16)
                 .ok()
                 .map(throttling),
@@ -154,6 +167,25 @@ impl Docker {
             swarm: LocalSwarm::from_info(info),
         }
     }
+}
+
+/// The first cooling device that is a fan: processors that slow down are such devices too.
+fn fan(system: &System) -> Result<Option<Fan>, Error> {
+    const DEVICES: &str = "/sys/class/thermal";
+    for name in system.names_in(DEVICES)? {
+        let file = |file: &str| {
+            let text = system.read(&format!("{DEVICES}/{name}/{file}"))?;
+            Ok::<_, Error>(text.unwrap_or_default().trim().to_owned())
+        };
+        if name.starts_with("cooling_device") && file("type")?.contains("fan") {
+            let number = |text: String| text.parse().ok();
+            let (speed, fastest) = (number(file("cur_state")?), number(file("max_state")?));
+            return Ok(speed
+                .zip(fastest)
+                .map(|(speed, fastest)| Fan { speed, fastest }));
+        }
+    }
+    Ok(None)
 }
 
 fn addresses() -> Vec<Address> {
@@ -269,7 +301,24 @@ mod tests {
             "/dev/mmcblk0p2 / ext4 rw 0 0\n192.168.1.2:/plex /mnt/nfs/plex nfs4 rw 0 0\n",
         )
         .unwrap();
+        for (device, kind) in [
+            ("cooling_device0", "cpufreq-cpu0"),
+            ("cooling_device1", "rpi-poe-fan"),
+        ] {
+            let device = root.path().join("sys/class/thermal").join(device);
+            std::fs::create_dir_all(&device).unwrap();
+            for (file, text) in [("type", kind), ("cur_state", "1"), ("max_state", "4")] {
+                std::fs::write(device.join(file), format!("{text}\n")).unwrap();
+            }
+        }
         let facts = Facts::gather(&System::rooted(root.path()), "0.1.0").unwrap();
+        assert_eq!(
+            facts.fan,
+            Some(Fan {
+                speed: 1,
+                fastest: 4
+            })
+        );
         assert_eq!((facts.uptime_seconds, facts.load), (3725, [0.1, 0.2, 0.3]));
         assert_eq!(
             facts.memory,

@@ -38,7 +38,7 @@ mod system;
 pub use apply::{Mode, apply};
 pub use error::Error;
 pub use event::{Event, Outcome, Summary};
-pub use facts::{Address, Docker, Facts, Memory, Mounted, Space};
+pub use facts::{Address, Docker, Facts, Fan, Memory, Mounted, Space};
 pub use plan::{Plan, Stage, Step};
 pub use resource::{Change, Notice, Resource, Verdict};
 pub use secret::Secret;

@@ -4,7 +4,9 @@ use std::{fs, os::unix::fs::MetadataExt, path::Path};
 
 use bramble_provision::{
     Mode, Notice, Plan, Resource, Secret, Stage, System, Verdict, apply,
-    resource::{AuthorizedKeys, Block, Content, Directory, DockerConfig, File, Hostname, Link},
+    resource::{
+        AuthorizedKeys, Block, Content, Directory, DockerConfig, File, Hostname, Link, RevokedKeys,
+    },
 };
 use proptest::{prelude::*, sample::select};
 
@@ -230,6 +232,76 @@ proptest! {
         write(root.path(), "/proc/sys/kernel/hostname", &kernel);
         converges(root.path(), Resource::Hostname(Hostname { name: "worker1".into() }));
     }
+}
+
+#[test]
+fn revoked_keys_go_and_others_stay() {
+    let root = root();
+    let other = "ssh-ed25519 AAAAOther ada\n";
+    let text =
+        format!("# mine\n{KEY}\n{other}ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIOperator again\n");
+    write(root.path(), "/home/pi/.ssh/authorized_keys", &text);
+    converges(
+        root.path(),
+        Resource::RevokedKeys(RevokedKeys {
+            user: "pi".into(),
+            keys: vec![KEY.into()],
+        }),
+    );
+    let after = fs::read_to_string(root.path().join("home/pi/.ssh/authorized_keys")).unwrap();
+    assert_eq!(after, format!("# mine\n{other}"));
+}
+
+/// A file system without room, on which a file is to be replaced. Run by the test after it.
+#[test]
+#[ignore = "is run where there is such a file system"]
+fn on_a_full_disk() {
+    let root = std::path::PathBuf::from(std::env::var_os("BRAMBLE_FULL_DISK").unwrap());
+    write(&root, "/etc/hosts", "127.0.0.1 localhost\n");
+    let block = Resource::Block(Block {
+        path: "/etc/hosts".into(),
+        name: "hosts".into(),
+        content: "192.168.1.200 manager1\n".repeat(40_000),
+        lines: Default::default(),
+        notifies: None,
+    });
+    let error = block.apply(&System::rooted(&root)).unwrap_err().to_string();
+    assert!(
+        error.contains("cannot write") && error.contains("No space left"),
+        "{error}"
+    );
+    assert_eq!(
+        fs::read_to_string(root.join("etc/hosts")).unwrap(),
+        "127.0.0.1 localhost\n"
+    );
+    let left = fs::read_dir(root.join("etc")).unwrap().count();
+    assert_eq!(left, 1, "nothing half-written is left");
+}
+
+#[test]
+fn a_full_disk_leaves_the_old_file() {
+    let dir = tempfile::tempdir().unwrap();
+    let script = r#"mount -t tmpfs -o size=256k tmpfs "$1" && BRAMBLE_FULL_DISK="$1" exec "$2" --exact on_a_full_disk --ignored"#;
+    let probe = std::process::Command::new("unshare")
+        .args(["-rm", "sh", "-c", r#"mount -t tmpfs tmpfs "$0""#])
+        .arg(dir.path())
+        .output();
+    if !probe.is_ok_and(|probe| probe.status.success()) {
+        eprintln!("skipped: this machine lets nobody mount a small file system (`unshare -rm`)");
+        return;
+    }
+    let output = std::process::Command::new("unshare")
+        .args(["-rm", "sh", "-c", script, "sh"])
+        .arg(dir.path())
+        .arg(std::env::current_exe().unwrap())
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert!(
+        output.status.success() && said.contains("1 passed"),
+        "{said}{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
 }
 
 #[test]

@@ -7,7 +7,7 @@ mod software;
 
 use serde_json::{Map, Value, json};
 
-use super::{Keys, storage, yaml_after};
+use super::{Keys, storage};
 use crate::spec::{Cluster, NFS_ROOT, Nas, Node, Role, SHARED_LINK};
 
 /// Hosts by their role in the swarm.
@@ -35,7 +35,7 @@ pub fn inventory(cluster: &Cluster) -> String {
             },
         },
     });
-    yaml_after(
+    indented(
         &format!(
             "---\n# The nodes of the cluster {}, for Ansible.\n",
             cluster.name
@@ -74,7 +74,7 @@ pub fn playbook(cluster: &Cluster, keys: &Keys) -> String {
 ",
         cluster.name
     );
-    yaml_after(
+    indented(
         &about,
         &json!([
             nodes(cluster, keys),
@@ -83,6 +83,49 @@ pub fn playbook(cluster: &Cluster, keys: &Keys) -> String {
             swarm_roles(cluster)
         ]),
     )
+}
+
+/// YAML as Ansible's own tools want it: a list stands deeper than the key that it belongs to.
+fn indented(heading: &str, value: &Value) -> String {
+    let text = super::yaml_after("", value);
+    let mut result = heading.to_owned();
+    // Where the lists are that the line is in, as they were written.
+    let mut lists: Vec<usize> = Vec::new();
+    let mut key: Option<usize> = None;
+    let mut literal: Option<usize> = None;
+    for line in text.lines() {
+        let indent = line.len() - line.trim_start().len();
+        if literal.is_some_and(|key| indent > key || line.is_empty()) {
+            result += &line_at(line, lists.len());
+            continue;
+        }
+        let is_item = line[indent..].starts_with("- ");
+        lists.retain(|list| indent > *list || (indent == *list && is_item));
+        if is_item && key == Some(indent) {
+            lists.push(indent);
+        }
+        result += &line_at(line, lists.len());
+        // The place of the key in this line, after however many marks of items.
+        let marks = line[indent..]
+            .split("- ")
+            .take_while(|part| part.is_empty())
+            .count();
+        let own = indent + 2 * marks;
+        key = line.ends_with(':').then_some(own);
+        literal = [": |", ": |-", ": |+"]
+            .iter()
+            .any(|end| line.ends_with(end))
+            .then_some(own);
+    }
+    result
+}
+
+/// A line with two more blanks for each list that it is in.
+fn line_at(line: &str, lists: usize) -> String {
+    match line.is_empty() {
+        true => "\n".to_owned(),
+        false => format!("{}{line}\n", "  ".repeat(lists)),
+    }
 }
 
 /// Everything that a node needs for itself.
@@ -104,6 +147,10 @@ fn nodes(cluster: &Cluster, keys: &Keys) -> Value {
             {
                 "name": "Read unit files",
                 "ansible.builtin.systemd_service": { "daemon_reload": true },
+            },
+            {
+                "name": "Read the lists of packages",
+                "ansible.builtin.apt": { "update_cache": true },
             },
             {
                 "name": "Remember that a reboot is needed",
@@ -348,4 +395,23 @@ fn swarm_roles(cluster: &Cluster) -> Value {
             },
         ],
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lists_stand_deeper_than_their_keys_and_say_the_same() {
+        let value = json!([
+            {
+                "block": [{ "loop": ["a", "b"], "copy": { "content": "- x:\n- y\n\n  z\n" } }, { "c": [["d"], {}] }],
+                "after": { "deep": [1, { "e": [], "f": "g:" }] },
+            },
+            { "last": ["h"] },
+        ]);
+        let text = indented("", &value);
+        insta::assert_snapshot!(text);
+        assert_eq!(serde_yaml_ng::from_str::<Value>(&text).unwrap(), value);
+    }
 }

@@ -56,9 +56,11 @@ pub(super) fn blank_out(text: &str) -> (String, Vec<Secret>) {
     secrets.extend(tokens(text).chain(credentials(text)).filter(is_new));
     let mut blanked = text.to_owned().into_bytes();
     for secret in &secrets {
+        let mut line_begins = false;
         for byte in &mut blanked[secret.hidden.clone()] {
-            // Line ends keep the lines, quotes and comment signs keep the TOML.
-            if !matches!(*byte, b'\n' | b'\r' | b'"' | b'\'' | b'#') {
+            line_begins = *byte == b'\n' || (line_begins && *byte == b' ');
+            // Line ends keep the lines, quotes and comment signs keep the TOML, indentation keeps the YAML.
+            if !line_begins && !matches!(*byte, b'\r' | b'"' | b'\'' | b'#') {
                 *byte = b'*';
             }
         }

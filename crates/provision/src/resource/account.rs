@@ -46,6 +46,49 @@ pub struct AuthorizedKeys {
     pub keys: Vec<String>,
 }
 
+/// Public keys with which a user cannot log in any more.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct RevokedKeys {
+    /// Login name.
+    pub user: String,
+    /// Lines as in a `.pub` file: type, key, comment.
+    pub keys: Vec<String>,
+}
+
+impl State for RevokedKeys {
+    fn title(&self) -> String {
+        format!("revoked keys of {}", self.user)
+    }
+
+    fn check(&self, system: &System) -> Result<Verdict, Error> {
+        let file = authorized_keys(system, &self.user)?;
+        let now = system.read(&file)?.unwrap_or_default();
+        let wanted = self.without(&now);
+        Ok(match now == wanted {
+            true => Verdict::Satisfied,
+            false => Verdict::Change(Change {
+                reason: "they still let in".into(),
+                diff: Some(diff::unified(&file, &now, &wanted)),
+            }),
+        })
+    }
+
+    fn apply(&self, system: &System) -> Result<(), Error> {
+        let file = authorized_keys(system, &self.user)?;
+        let now = system.read(&file)?.unwrap_or_default();
+        let owner = Some(owner(system, &self.user)?);
+        let access = Access { mode: 0o600, owner };
+        system.write(&file, self.without(&now).as_bytes(), access)
+    }
+}
+
+impl RevokedKeys {
+    fn without(&self, text: &str) -> String {
+        let stays = |line: &&str| !self.keys.iter().any(|key| authorizes(line, key.trim()));
+        text.split_inclusive('\n').filter(stays).collect()
+    }
+}
+
 impl State for User {
     fn title(&self) -> String {
         format!("user {}", self.name)
@@ -190,10 +233,7 @@ impl State for AuthorizedKeys {
 
 impl AuthorizedKeys {
     fn path(&self, system: &System) -> Result<String, Error> {
-        let account = account(system, &self.user)?.ok_or_else(|| {
-            Error::state(format!("there is no user `{}` on this node", self.user))
-        })?;
-        Ok(format!("{}/.ssh/authorized_keys", account.home))
+        authorized_keys(system, &self.user)
     }
 
     fn missing(&self, now: &str) -> Vec<&str> {
@@ -203,6 +243,13 @@ impl AuthorizedKeys {
             .filter(|key| !now.lines().any(|line| authorizes(line, key)))
             .collect()
     }
+}
+
+/// The file that lists who may log in as a user.
+fn authorized_keys(system: &System, user: &str) -> Result<String, Error> {
+    let account = account(system, user)?
+        .ok_or_else(|| Error::state(format!("there is no user `{user}` on this node")))?;
+    Ok(format!("{}/.ssh/authorized_keys", account.home))
 }
 
 /// Whether a line of the file lets `key` in; it may have another comment.

@@ -19,7 +19,7 @@ mod upgrade;
 
 use serde::{Deserialize, Serialize};
 
-pub use account::{AuthorizedKeys, GroupMember, PasswordHash, User};
+pub use account::{AuthorizedKeys, GroupMember, PasswordHash, RevokedKeys, User};
 pub use block::{Block, Lines};
 pub use boot::{FirmwareConfig, KernelCmdline};
 pub use docker::DockerConfig;
@@ -55,6 +55,7 @@ pub enum Resource {
     PasswordHash(PasswordHash),
     GroupMember(GroupMember),
     AuthorizedKeys(AuthorizedKeys),
+    RevokedKeys(RevokedKeys),
     Directory(Directory),
     File(File),
     Link(Link),
@@ -129,6 +130,7 @@ impl Resource {
             Self::User(it) => it,
             Self::GroupMember(it) => it,
             Self::AuthorizedKeys(it) => it,
+            Self::RevokedKeys(it) => it,
             Self::Directory(it) => it,
             Self::File(it) => it,
             Self::Link(it) => it,

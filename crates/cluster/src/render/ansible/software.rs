@@ -48,12 +48,16 @@ fn names(cluster: &Cluster) -> Value {
         .into_iter()
         .filter(|name| !since.contains_key(name))
         .chain(["python3-docker".to_owned()]);
-    let always = serde_json::to_string(&always.collect::<Vec<_>>()).expect("text is JSON");
+    let always: Vec<String> = always.collect();
+    if since.is_empty() {
+        return json!(always);
+    }
+    let always: Vec<String> = always.iter().map(|name| format!("'{name}'")).collect();
     let newer = since.iter().map(|(name, release)| {
         format!(" + (['{name}'] if ansible_facts['distribution_major_version'] | int >= {release} else [])")
     });
     let newer: String = newer.collect();
-    json!(format!("{{{{ {}{newer} }}}}", always.replace('"', "'")))
+    json!(format!("{{{{ [{}]{newer} }}}}", always.join(", ")))
 }
 
 fn install(name: &str, names: Value) -> Value {
@@ -103,15 +107,11 @@ fn sources(cluster: &Cluster) -> Vec<Value> {
                 ),
                 "mode": "0644",
             },
-            "register": format!("bramble_source_{}", source.name),
+            "notify": "Read the lists of packages",
         }));
-        tasks.push(json!({
-            "name": format!("See the packages of {}", source.name),
-            "ansible.builtin.apt": { "update_cache": true },
-            "when": format!("bramble_source_{} is changed", source.name),
-            // That it was asked changes nothing; what is installed does.
-            "changed_when": false,
-        }));
+    }
+    if !tasks.is_empty() {
+        tasks.push(super::flush("Have apt know of them"));
     }
     tasks
 }
