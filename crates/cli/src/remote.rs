@@ -21,6 +21,11 @@ const TUNNEL_PATIENCE: Duration = Duration::from_secs(60);
 /// What `ssh` itself exits with when it cannot connect.
 const SSH_FAILED: i32 = 255;
 
+/// What to do about a host key that is not the one in known_hosts.
+const CHANGED: &str = "this is not the machine that was flashed, or somebody is in between; if it was set up anew, flash \
+                       it with its key, or copy the new key's public half to hosts/NODE/ssh_host_ed25519_key.pub in \
+                       the state directory, once you know it to be right";
+
 /// What the shell on a node exits with when sudo does not take the password.
 const REFUSED: i32 = 91;
 
@@ -168,16 +173,16 @@ impl Remote {
 
     /// What `ssh` said about a node, and what to do where that is known.
     fn explained(&self, node: &str, errors: &str) -> String {
-        let text = explained(errors);
         let shown = errors
             .split_whitespace()
             .find(|word| word.starts_with("SHA256:"));
         match (shown, self.host_keys.get(node)) {
             (Some(shown), Some(known)) if errors.contains("HAS CHANGED") => {
                 let shown = shown.trim_end_matches('.');
-                format!("{text}\nit shows the key {shown}; flashed was {known}")
+                // What `ssh` says takes a screenful, and advises to forget the right key.
+                format!("its host key is {shown}, and {known} was flashed\n{CHANGED}")
             }
-            _ => text,
+            _ => explained(errors),
         }
     }
 
@@ -333,12 +338,7 @@ pub(crate) fn free_port() -> anyhow::Result<u16> {
 /// What `ssh` said, and what to do where that is known.
 fn explained(errors: &str) -> String {
     let hints = [
-        (
-            "HOST IDENTIFICATION HAS CHANGED",
-            "this is not the machine that was flashed, or somebody is in between; \
-             if it was set up anew, flash it with its key, or copy the new key's public half to \
-             hosts/NODE/ssh_host_ed25519_key.pub in the state directory, once you know it to be right",
-        ),
+        ("HOST IDENTIFICATION HAS CHANGED", CHANGED),
         (
             "Host key verification failed",
             "its host key is not the one in known_hosts",

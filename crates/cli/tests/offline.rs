@@ -334,6 +334,34 @@ fn render_without_keys_leaves_known_hosts_out() {
 }
 
 #[test]
+fn stacks_of_ones_own_are_checked_and_rendered() {
+    let desk = Desk::new("eight-pi");
+    fs::create_dir(desk.path("stacks")).unwrap();
+    let plex = "services:\n  plex:\n    image: lscr.io/linuxserver/plex:1.41.3\n    volumes:\n      - /mnt/nfs/plex:/media:ro\n";
+    fs::write(desk.path("stacks/plex.yml"), plex).unwrap();
+    fs::write(desk.path("stacks/notes.txt"), "not a stack").unwrap();
+    let ran = desk.bramble("check");
+    assert!(
+        ran.code == 0 && ran.stdout.ends_with("stacks     plex\n"),
+        "{}",
+        ran.shown()
+    );
+    assert_eq!(desk.bramble("render --out out").code, 0);
+    assert_eq!(desk.read("out/stacks/plex.yml"), plex);
+
+    fs::write(
+        desk.path("stacks/tv.yaml"),
+        plex.replace("/media:ro", "/config"),
+    )
+    .unwrap();
+    fs::write(desk.path("stacks/db.yml"), "services: {}\n").unwrap();
+    insta::assert_snapshot!(
+        "failure_in_two_stacks",
+        desk.bramble("stack deploy plex").shown()
+    );
+}
+
+#[test]
 fn completions_know_the_verbs() {
     let desk = Desk::empty();
     for shell in ["bash", "zsh", "fish"] {
