@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::fs::{self, File};
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{self, BufRead, BufReader, Read, Write};
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
@@ -313,11 +313,10 @@ impl Attached {
     /// # Errors
     /// When it does not go.
     pub fn down(&self) -> Result<()> {
-        let (_, stream) = self.request(&Request::Down)?;
-        // The supervisor's end closes the connection.
+        let mut stream = self.send(&Request::Down)?;
+        // The supervisor's end closes the connection, whether or not it came to an answer before.
         stream.set_read_timeout(Some(PROMPT))?;
-        let mut rest = String::new();
-        let _ = BufReader::new(stream).read_line(&mut rest);
+        let _ = io::copy(&mut stream, &mut io::sink());
         if self.dir.exists() {
             bail!(
                 "the lab did not go within {} seconds; its sockets are in {}",
@@ -328,11 +327,16 @@ impl Attached {
         Ok(())
     }
 
-    fn request(&self, request: &Request) -> Result<(Reply, UnixStream)> {
+    fn send(&self, request: &Request) -> Result<UnixStream> {
         let path = Sockets(&self.dir).control();
         let mut stream = UnixStream::connect(&path)
             .with_context(|| format!("no lab answers at {}", path.display()))?;
         writeln!(stream, "{}", serde_json::to_string(request)?)?;
+        Ok(stream)
+    }
+
+    fn request(&self, request: &Request) -> Result<(Reply, UnixStream)> {
+        let mut stream = self.send(request)?;
         let reply = read_line(&mut stream).context("the lab's supervisor did not answer")?;
         match serde_json::from_str(&reply)? {
             Reply::Failed { reason } => bail!(reason),
