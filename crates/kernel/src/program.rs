@@ -2,13 +2,14 @@
 
 use alloc::boxed::Box;
 
-use bramble_world::{Goal, Table, UNFILLED, World};
+use bramble_world::{Goal, Table, World};
 
 use crate::digest;
-use crate::fill::{Engine, engine};
+use crate::engine::{Engine, LANES, Outcomes, engine};
+use crate::machine::Machine;
 use crate::placement::Placement;
-use crate::verdict::{Target, walk};
-use crate::{Dotnet, Fill, Pcg32, Random, Summary, Verdict};
+use crate::verdict::{Target, Walk, walk};
+use crate::{Dotnet, Fill, Pcg32, Random, Seed, Summary, Verdict, Wanted};
 
 /// Placements of seeds that are divisible by this enter the audit.
 const AUDIT_EVERY: u32 = 65_536;
@@ -28,11 +29,12 @@ enum Width {
 }
 
 #[derive(Clone, Debug)]
-struct Compiled<const W: usize> {
-    table: Table<W>,
-    target: Target<W>,
-    engine: Engine<W>,
-    fill: Fill,
+pub(crate) struct Compiled<const W: usize> {
+    pub(crate) table: Table<W>,
+    pub(crate) target: Target<W>,
+    pub(crate) engine: Engine<W>,
+    pub(crate) fill: Fill,
+    random: Random,
 }
 
 /// One seed in full.
@@ -49,7 +51,7 @@ pub struct Arrangement {
 }
 
 impl Program {
-    /// Compiles a level of a world. Without a `goal`, all locations are to be collected.
+    /// Compiles a level of a world for the fastest [`Machine`] there is. Without a `goal`, all locations are to be collected.
     /// `None` if the world has no level of that position.
     pub fn new(
         world: &World,
@@ -58,22 +60,28 @@ impl Program {
         random: Random,
         goal: Option<&Goal>,
     ) -> Option<Program> {
+        Program::on(Machine::best(), world, level, fill, random, goal)
+    }
+
+    /// Compiles a level of a world for a machine, or for the baseline if this processor is no such machine.
+    pub fn on(
+        machine: Machine,
+        world: &World,
+        level: usize,
+        fill: Fill,
+        random: Random,
+        goal: Option<&Goal>,
+    ) -> Option<Program> {
+        let machine = Machine::available().find(|&there| there == machine);
+        let machine = machine.unwrap_or(Machine::Baseline);
         let number = u8::try_from(level).ok()?;
         let compiled = world.levels.get(level)?;
         let width = if world.locations.len() <= 128 {
-            Width::Narrow(Box::new(Compiled::new(
-                Table::new(world, compiled),
-                fill,
-                random,
-                goal,
-            )))
+            let table = Table::new(world, compiled);
+            Width::Narrow(Box::new(Compiled::new(machine, table, fill, random, goal)))
         } else {
-            Width::Wide(Box::new(Compiled::new(
-                Table::new(world, compiled),
-                fill,
-                random,
-                goal,
-            )))
+            let table = Table::new(world, compiled);
+            Width::Wide(Box::new(Compiled::new(machine, table, fill, random, goal)))
         };
         Some(Program {
             level: number,
@@ -81,11 +89,38 @@ impl Program {
         })
     }
 
+    /// The generator it draws from.
+    pub fn random(&self) -> Random {
+        match &self.width {
+            Width::Narrow(compiled) => compiled.random,
+            Width::Wide(compiled) => compiled.random,
+        }
+    }
+
     /// Looks at `len` seeds from `start` on, or as many of them as there are up to 2^32.
     pub fn search(&self, start: u32, len: u64) -> Summary {
         match &self.width {
-            Width::Narrow(compiled) => compiled.search(self.level, start, len),
-            Width::Wide(compiled) => compiled.search(self.level, start, len),
+            Width::Narrow(compiled) => compiled.search(self.level, start, len, false),
+            Width::Wide(compiled) => compiled.search(self.level, start, len, false),
+        }
+    }
+
+    /// As [`search`](Program::search), and at their twins as well: the seeds with the same draws that [`Random::twin`] names. They cost
+    /// next to nothing.
+    pub fn search_with_twins(&self, start: u32, len: u64) -> Summary {
+        match &self.width {
+            Width::Narrow(compiled) => compiled.search(self.level, start, len, true),
+            Width::Wide(compiled) => compiled.search(self.level, start, len, true),
+        }
+    }
+
+    /// Shows `visit` all of `len` seeds from `start` on that are not certainly unwanted, in no particular order.
+    ///
+    /// The more a seed puts early where it is not wanted, the less of it is worked out.
+    pub fn find(&self, start: u32, len: u64, wanted: &Wanted, visit: &mut dyn FnMut(&Seed<'_>)) {
+        match &self.width {
+            Width::Narrow(compiled) => compiled.find(start, len, wanted, visit),
+            Width::Wide(compiled) => compiled.find(start, len, wanted, visit),
         }
     }
 
@@ -99,59 +134,94 @@ impl Program {
 }
 
 impl<const W: usize> Compiled<W> {
-    fn new(table: Table<W>, fill: Fill, random: Random, goal: Option<&Goal>) -> Self {
+    fn new(
+        machine: Machine,
+        table: Table<W>,
+        fill: Fill,
+        random: Random,
+        goal: Option<&Goal>,
+    ) -> Self {
         let engine = match random {
-            Random::Dotnet => engine::<W, Dotnet>(),
-            Random::Pcg32 => engine::<W, Pcg32>(),
+            Random::Dotnet => engine::<W, Dotnet<LANES>, Dotnet<1>>(machine),
+            Random::Pcg32 => engine::<W, Pcg32<LANES>, Pcg32<1>>(machine),
         };
         Compiled {
             target: Target::new(&table, goal),
             table,
             engine,
             fill,
+            random,
         }
     }
 
-    fn search(&self, level: u8, start: u32, len: u64) -> Summary {
+    fn search(&self, level: u8, start: u32, len: u64, twins: bool) -> Summary {
         let mut summary = Summary::EMPTY;
+        let mut outcomes = Outcomes::EMPTY;
         let end = (u64::from(start).saturating_add(len)).min(1 << 32);
-        for seed in u64::from(start)..end {
-            let seed = seed as u32;
-            let mut placement = Placement::EMPTY;
-            let finished = (self.engine)(self.fill, &self.table, seed, &mut placement);
-            let walk = walk(&self.table, &placement, |_, _| ());
-            let verdict = self.target.verdict(&walk, finished);
-            summary.count(seed, verdict, walk.spheres);
-            let one = digest::of_verdict(seed, level, verdict.bit(), walk.spheres);
-            summary.digest = summary.digest.wrapping_add(one);
-            if seed.is_multiple_of(AUDIT_EVERY) {
-                let items = placement
-                    .items
-                    .get(..self.table.len)
-                    .unwrap_or(&placement.items);
-                let one = digest::of_placement(seed, level, verdict.bit(), walk.spheres, items);
-                summary.audit = summary.audit.wrapping_add(one);
+        for first in (u64::from(start)..end).step_by(LANES) {
+            // The last block may reach beyond the end; what it finds there is left out.
+            let seeds = core::array::from_fn(|lane| (first as u32).wrapping_add(lane as u32));
+            (self.engine)(self.fill, &self.table, &seeds, None, &mut outcomes);
+            let count = (end - first).min(LANES as u64) as usize;
+            for (lane, &seed) in seeds.iter().enumerate().take(count) {
+                self.count(level, seed, &outcomes, lane, &mut summary);
+                if let Some(twin) = self.random.twin(seed).filter(|_| twins) {
+                    self.count(level, twin, &outcomes, lane, &mut summary);
+                }
             }
         }
         summary
     }
 
+    #[inline(always)]
+    fn count(
+        &self,
+        level: u8,
+        seed: u32,
+        outcomes: &Outcomes<W>,
+        lane: usize,
+        summary: &mut Summary,
+    ) {
+        let walk = &outcomes.walks[lane];
+        let verdict = self.target.verdict(walk, outcomes.block.ends[lane]);
+        summary.count(seed, verdict, walk.spheres);
+        let one = digest::of_verdict(seed, level, verdict.bit(), walk.spheres);
+        summary.digest = summary.digest.wrapping_add(one);
+        if seed.is_multiple_of(AUDIT_EVERY) {
+            let items = outcomes.block.placements[lane].items.as_flattened();
+            let items = items.get(..self.table.len).unwrap_or(items);
+            let one = digest::of_placement(seed, level, verdict.bit(), walk.spheres, items);
+            summary.audit = summary.audit.wrapping_add(one);
+        }
+    }
+
     fn arrange(&self, seed: u32) -> Arrangement {
-        let mut placement = Placement::EMPTY;
-        let finished = (self.engine)(self.fill, &self.table, seed, &mut placement);
-        let mut sphere = [0; 256];
-        let walk = walk(&self.table, &placement, |round, found| {
-            found
-                .iter()
-                .filter_map(|location| sphere.get_mut(location).map(|slot| *slot = round))
-                .count();
-        });
-        debug_assert!(finished || placement.items.contains(&UNFILLED));
+        let mut outcomes = Outcomes::EMPTY;
+        (self.engine)(self.fill, &self.table, &[seed; LANES], None, &mut outcomes);
+        let ([placement, ..], [end, ..]) = (&outcomes.block.placements, outcomes.block.ends);
+        let (walk, sphere) = self.spheres(placement);
+        let mut items = [bramble_world::UNFILLED; 256];
+        items
+            .iter_mut()
+            .zip(placement.items.as_flattened())
+            .for_each(|(slot, &item)| *slot = item);
         Arrangement {
-            verdict: self.target.verdict(&walk, finished),
+            verdict: self.target.verdict(&walk, end),
             spheres: walk.spheres,
-            items: placement.items,
+            items,
             sphere,
         }
+    }
+    /// How far a player gets, and for each location the round in which it is collected.
+    pub(crate) fn spheres(&self, placement: &Placement<W>) -> (Walk<W>, [u8; 256]) {
+        let mut sphere = [0; 256];
+        let walk = walk(&self.table, placement, |round, found| {
+            for location in found.iter() {
+                if let Some(slot) = sphere.get_mut(location) {
+                    *slot = round;
+                }
+            }
+        });
+        (walk, sphere)
     }
 }

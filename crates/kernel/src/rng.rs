@@ -1,4 +1,7 @@
-//! The random number generators of the randomizers we follow.
+//! The random number generators of the randomizers we follow, `L` seeds at a time.
+//!
+//! A lane is a seed. What is drawn is laid out by draw and not by seed, so that a vector register holds the same draw of
+//! several seeds, and everything the generators do is done to all of them at once.
 
 mod dotnet;
 mod pcg32;
@@ -6,15 +9,24 @@ mod pcg32;
 pub use dotnet::Dotnet;
 pub use pcg32::Pcg32;
 
-/// A stream of draws that a seed determines.
-pub trait Rng {
-    /// The stream of `seed`. A generator that takes a signed seed reads its bits as `i32`.
-    fn seeded(seed: u32) -> Self;
+/// `L` streams of draws, each determined by its seed.
+pub trait Rng<const L: usize> {
+    /// The streams of `seeds`. A generator that takes a signed seed reads its bits as `i32`.
+    fn seeded(seeds: &[u32; L]) -> Self;
 
-    /// The next number from 0 to `n - 1`, for `n` from 1 to 255.
-    fn draw(&mut self, n: u32) -> u32;
+    /// The next number of each stream, as wide as the generator makes them.
+    fn numbers(&mut self) -> [u32; L];
 
-    /// Begins the stream anew.
+    /// Each number brought into the range from 0 to `below - 1`, for `below` from 1 to 255. Where `below` is 0 the result is any.
+    fn reduce(numbers: &[u32; L], below: &[u32; L]) -> [u32; L];
+
+    /// Whether [`reduce`](Rng::reduce) is all that [`draw`](Rng::draw) does with these numbers, whatever is asked for.
+    fn are_plain(numbers: &[u32; L]) -> bool;
+
+    /// The next draw of each stream: a number from 0 to `below - 1`, as `reduce` has it.
+    fn draw(&mut self, below: &[u32; L]) -> [u32; L];
+
+    /// Begins all streams anew.
     fn restart(&mut self);
 }
 
@@ -42,5 +54,12 @@ impl Random {
     /// The generator of that name.
     pub fn from_name(name: &str) -> Option<Random> {
         Random::ALL.into_iter().find(|random| random.name() == name)
+    }
+
+    /// The other seed with the same stream, if there is one that is easily named.
+    #[inline(always)]
+    pub(crate) fn twin(self, seed: u32) -> Option<u32> {
+        let twin = seed.wrapping_neg();
+        (self == Random::Dotnet && twin != seed).then_some(twin)
     }
 }

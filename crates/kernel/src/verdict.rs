@@ -2,6 +2,7 @@
 
 use bramble_world::{Goal, Set, Table};
 
+use crate::fill::End;
 use crate::placement::Placement;
 
 /// What is to be said of a seed.
@@ -46,11 +47,11 @@ impl<const W: usize> Target<W> {
     }
 
     #[inline(always)]
-    pub(crate) fn verdict(&self, walk: &Walk<W>, finished: bool) -> Verdict {
+    pub(crate) fn verdict(&self, walk: &Walk<W>, end: End) -> Verdict {
         let missed = self.locations.minus(walk.collected);
         if missed.is_empty() && self.powers & !walk.powers == 0 {
             Verdict::Completable
-        } else if finished {
+        } else if end == End::Finished {
             Verdict::Unreachable
         } else {
             Verdict::Stuck
@@ -67,6 +68,15 @@ pub(crate) struct Walk<const W: usize> {
     pub(crate) spheres: u8,
 }
 
+impl<const W: usize> Walk<W> {
+    /// Nothing collected yet.
+    pub(crate) const START: Self = Walk {
+        collected: Set::EMPTY,
+        powers: 0,
+        spheres: 0,
+    };
+}
+
 /// Collects round by round what is open, and tells `visit` what each round found.
 #[inline(always)]
 pub(crate) fn walk<const W: usize>(
@@ -74,11 +84,7 @@ pub(crate) fn walk<const W: usize>(
     placement: &Placement<W>,
     mut visit: impl FnMut(u8, Set<W>),
 ) -> Walk<W> {
-    let mut walk = Walk {
-        collected: Set::EMPTY,
-        powers: 0,
-        spheres: 0,
-    };
+    let mut walk = Walk::START;
     loop {
         let found = table
             .open(walk.powers)

@@ -4,7 +4,7 @@ mod reference;
 
 use std::path::Path;
 
-use bramble_kernel::{Fill, Program, Random, Summary, Verdict};
+use bramble_kernel::{Fill, Machine, Program, Random, Summary, Verdict, Wanted};
 use bramble_world::{Goal, Level, Location, PoolEntry, World};
 use proptest::prelude::*;
 
@@ -18,7 +18,7 @@ fn compile(
     Program::new(world, level, fill, random, goal).expect("the world has this level")
 }
 
-/// Compares one seed in full, and as a range of one.
+/// Compares one seed in full, and as a range of one, on every machine there is.
 fn check(
     world: &World,
     level: usize,
@@ -27,13 +27,16 @@ fn check(
     goal: Option<&Goal>,
     seeds: &[u32],
 ) {
-    let program = compile(world, level, fill, random, goal);
-    for &seed in seeds {
+    let cases =
+        Machine::available().flat_map(|machine| seeds.iter().map(move |&seed| (machine, seed)));
+    for (machine, seed) in cases {
+        let program = Program::on(machine, world, level, fill, random, goal).unwrap();
         let case = format!(
-            "{} {} {} {seed}",
+            "{} {} {} {seed} on {}",
             world.levels[level].name,
             fill.name(),
-            random.name()
+            random.name(),
+            machine.name()
         );
         let expected = reference::outcome(world, level, fill, random, goal, seed);
         let found = program.arrange(seed);
@@ -193,6 +196,78 @@ proptest! {
             merged.merge(&program.search(start + pair[0] as u32, pair[1] - pair[0]));
         }
         prop_assert_eq!(merged, program.search(start, 300));
+    }
+}
+
+#[test]
+fn machines_agree_on_ranges() {
+    let world = axiom_verge();
+    for (fill, random) in Fill::ALL.into_iter().zip(Random::ALL.into_iter().cycle()) {
+        // Neither begins nor ends with a block, and has a seed that enters the audit.
+        let search = |machine| {
+            let program = Program::on(machine, &world, 2, fill, random, None).unwrap();
+            program.search(65_530, 1003)
+        };
+        let expected = search(Machine::Scalar);
+        assert_eq!(expected.scanned, 1003);
+        for machine in Machine::available() {
+            assert_eq!(
+                search(machine),
+                expected,
+                "{} {}",
+                fill.name(),
+                machine.name()
+            );
+        }
+    }
+}
+
+#[test]
+fn twins_are_counted_as_if_computed() {
+    let world = axiom_verge();
+    for (random, has_twins) in [(Random::Dotnet, true), (Random::Pcg32, false)] {
+        let program = compile(&world, 0, Fill::Forward, random, None);
+        let mut apart = program.search(65_000, 1000);
+        if has_twins {
+            apart.merge(&program.search(65_999u32.wrapping_neg(), 1000));
+        }
+        assert_eq!(program.search_with_twins(65_000, 1000), apart);
+    }
+    let program = compile(&world, 0, Fill::Forward, Random::Dotnet, None);
+    for own_twin in [0, 1 << 31] {
+        assert_eq!(program.search_with_twins(own_twin, 1).scanned, 1);
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(60))]
+
+    #[test]
+    fn what_is_left_out_was_not_wanted(
+        world in worlds(2..40, 1..6),
+        start in 0..u32::MAX - 500,
+        rules in prop::collection::vec((any::<prop::sample::Index>(), any::<u64>()), 0..3),
+    ) {
+        let n = world.locations.len();
+        let mut wanted = Wanted::default();
+        let rules: Vec<(usize, u64)> = rules.iter().map(|(at, items)| (at.index(n), *items)).collect();
+        rules.iter().for_each(|&(at, items)| wanted.allow_only(at, [items; 4]));
+        let is_wanted = |items: &[u8]| rules.iter().all(|&(at, allowed)| items[at] == 255 || allowed >> (items[at] % 64) & 1 == 1);
+        for fill in Fill::ALL {
+            let program = compile(&world, 0, fill, Random::Dotnet, None);
+            let expected: Vec<u32> = (start..start + 200).filter(|&seed| is_wanted(&program.arrange(seed).items)).collect();
+            let mut found = Vec::new();
+            program.find(start, 200, &wanted, &mut |seed| {
+                let full = program.arrange(seed.seed);
+                assert_eq!((seed.items, seed.verdict, seed.spheres), (&full.items[..n], full.verdict, full.spheres));
+                assert_eq!(seed.sphere_of(), full.sphere);
+                if is_wanted(seed.items) {
+                    found.push(seed.seed);
+                }
+            });
+            found.sort_unstable();
+            prop_assert_eq!(&found, &expected, "{}", fill.name());
+        }
     }
 }
 

@@ -45,13 +45,13 @@ fn dotnet_is_system_random() {
         (161803399, &[613510103, 1016357251, 1046844936, 471173604]),
     ];
     for (seed, expected) in cases {
-        let mut rng = Dotnet::seeded(seed);
-        let numbers: Vec<u32> = expected.iter().map(|_| rng.number()).collect();
+        let mut rng = Dotnet::<1>::seeded(&[seed]);
+        let numbers: Vec<u32> = expected.iter().map(|_| rng.numbers()[0]).collect();
         assert_eq!(numbers, expected, "seed {seed}");
     }
     let draws = |seed, n| {
-        let mut rng = Dotnet::seeded(seed);
-        (0..8).map(|_| rng.draw(n)).collect::<Vec<_>>()
+        let mut rng = Dotnet::<1>::seeded(&[seed]);
+        (0..8).map(|_| rng.draw(&[n])[0]).collect::<Vec<_>>()
     };
     assert_eq!(draws(42, 100), [66, 14, 12, 52, 16, 26, 72, 51]);
     assert_eq!(draws(0, 125), [90, 102, 96, 69, 25, 69, 113, 55]);
@@ -61,7 +61,7 @@ fn dotnet_is_system_random() {
 #[test]
 fn pcg32_is_pcg_xsh_rr() {
     for seed in [0u32, 1, 42, 0x7FFF_FFFF, 0x8000_0000, u32::MAX] {
-        let mut rng = Pcg32::seeded(seed);
+        let mut rng = Pcg32::<1>::seeded(&[seed]);
         let modulus = 1u128 << 64;
         let step = |state: u128| {
             (state * 6364136223846793005 + (721347520444481703u128 * 2 + 1)) % modulus
@@ -70,28 +70,31 @@ fn pcg32_is_pcg_xsh_rr() {
         let mut state = step((step(0) + widened) % modulus);
         for _ in 0..100 {
             let folded = (((state >> 18) ^ state) >> 27) as u32;
-            assert_eq!(rng.bits(), folded.rotate_right((state >> 59) as u32));
+            assert_eq!(rng.numbers()[0], folded.rotate_right((state >> 59) as u32));
             state = step(state);
         }
     }
 }
 
-fn restarts<R: Rng>() {
+fn restarts<R: Rng<1>>() {
     for before in [0, 1, 54, 55, 56, 200] {
-        let mut rng = R::seeded(7);
-        let first: Vec<u32> = (0..3).map(|_| rng.draw(100)).collect();
+        let mut rng = R::seeded(&[7]);
+        let first: Vec<u32> = (0..3).map(|_| rng.draw(&[100])[0]).collect();
         for _ in 0..before {
-            rng.draw(100);
+            rng.draw(&[100]);
         }
         rng.restart();
-        assert_eq!((0..3).map(|_| rng.draw(100)).collect::<Vec<_>>(), first);
+        assert_eq!(
+            (0..3).map(|_| rng.draw(&[100])[0]).collect::<Vec<_>>(),
+            first
+        );
     }
 }
 
 #[test]
 fn a_restarted_stream_begins_anew() {
-    restarts::<Dotnet>();
-    restarts::<Pcg32>();
+    restarts::<Dotnet<1>>();
+    restarts::<Pcg32<1>>();
 }
 
 #[test]

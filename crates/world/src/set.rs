@@ -9,8 +9,22 @@ impl<const W: usize> Set<W> {
     pub const EMPTY: Self = Set([0; W]);
 
     /// All numbers below `n`. Numbers that do not fit are left out.
+    #[inline(always)]
     pub fn below(n: usize) -> Self {
-        (0..n).collect()
+        let mut words = [u64::MAX; W];
+        for (index, word) in words.iter_mut().enumerate() {
+            let members = n.saturating_sub(64 * index);
+            if members < 64 {
+                *word = (1 << members) - 1;
+            }
+        }
+        Set(words)
+    }
+
+    /// The set with these words, lowest numbers first.
+    #[inline(always)]
+    pub fn from_words(words: [u64; W]) -> Self {
+        Set(words)
     }
 
     /// The set as words, lowest numbers first.
@@ -148,6 +162,8 @@ mod tests {
     #[test]
     fn what_does_not_fit_is_left_out() {
         assert_eq!(Set::<1>::below(70).len(), 64);
-        assert_eq!(Set::<4>::below(255).len(), 255);
+        for n in 0..=256 {
+            assert_eq!(Set::<4>::below(n), (0..n).collect());
+        }
     }
 }

@@ -6,36 +6,66 @@ use super::Rng;
 const M: i32 = i32::MAX;
 const SIZE: usize = 55;
 
-/// `System.Random` of .NET Framework with a given seed.
+/// `System.Random` of .NET Framework with given seeds.
 ///
 /// A subtractive lagged Fibonacci generator after Knuth, with the slips of the original kept: the lag is 21 where Knuth
 /// has 31, and subtractions wrap at 32 bits. `u` and `2^32 - u` give the same stream.
 #[derive(Clone, Debug)]
-pub struct Dotnet {
-    /// The last 55 numbers, and thereby the next 55 draws from `next` on.
-    state: [i32; SIZE],
+pub struct Dotnet<const L: usize> {
+    /// The last 55 numbers of each stream, and thereby the next 55 draws from `next` on.
+    state: [[i32; L]; SIZE],
     next: usize,
-    seed: u32,
-    /// Whether `state` still holds the first 55 numbers of the stream.
+    seeds: [u32; L],
+    /// Whether `state` still holds the first 55 numbers of the streams.
     first: bool,
 }
 
-impl Rng for Dotnet {
+impl<const L: usize> Rng<L> for Dotnet<L> {
     #[inline(always)]
-    fn seeded(seed: u32) -> Self {
+    fn seeded(seeds: &[u32; L]) -> Self {
         let mut rng = Dotnet {
-            state: seeded(seed),
+            state: seeded(seeds),
             next: 0,
-            seed,
+            seeds: *seeds,
             first: true,
         };
         rng.advance();
         rng
     }
 
+    /// From 0 to 2^31 - 2: `Next()`.
     #[inline(always)]
-    fn draw(&mut self, n: u32) -> u32 {
-        scale(self.number(), n)
+    fn numbers(&mut self) -> [u32; L] {
+        if self.next >= SIZE {
+            self.advance();
+            self.next = 0;
+            self.first = false;
+        }
+        let mut numbers = [0; L];
+        for (number, state) in numbers.iter_mut().zip(&self.state[self.next]) {
+            *number = *state as u32;
+        }
+        self.next += 1;
+        numbers
+    }
+
+    #[inline(always)]
+    fn reduce(numbers: &[u32; L], below: &[u32; L]) -> [u32; L] {
+        let mut reduced = [0; L];
+        for lane in 0..L {
+            reduced[lane] = scale(numbers[lane], below[lane]);
+        }
+        reduced
+    }
+
+    #[inline(always)]
+    fn are_plain(_: &[u32; L]) -> bool {
+        true
+    }
+
+    #[inline(always)]
+    fn draw(&mut self, below: &[u32; L]) -> [u32; L] {
+        Self::reduce(&self.numbers(), below)
     }
 
     #[inline(always)]
@@ -43,34 +73,21 @@ impl Rng for Dotnet {
         if self.first {
             self.next = 0;
         } else {
-            *self = Dotnet::seeded(self.seed);
+            *self = Dotnet::seeded(&self.seeds);
         }
     }
 }
 
-impl Dotnet {
-    /// The next number from 0 to 2^31 - 2: `Next()`.
-    #[inline(always)]
-    pub fn number(&mut self) -> u32 {
-        if self.next == SIZE {
-            self.advance();
-            self.next = 0;
-            self.first = false;
-        }
-        let number = self.state[self.next];
-        self.next += 1;
-        number as u32
-    }
-
-    /// Works out the next 55 numbers at once. Both loops are without dependencies closer than 21 steps, so that a compiler
-    /// can do several at a time.
+impl<const L: usize> Dotnet<L> {
+    /// Works out the next 55 numbers.
     #[inline(always)]
     fn advance(&mut self) {
-        for i in 0..34 {
-            self.state[i] = difference(self.state[i], self.state[i + 21]);
-        }
-        for i in 34..SIZE {
-            self.state[i] = difference(self.state[i], self.state[i - 34]);
+        for i in 0..SIZE {
+            // 21 places on, around the ring.
+            let other = self.state[if i < 34 { i + 21 } else { i - 34 }];
+            for (number, other) in self.state[i].iter_mut().zip(other) {
+                *number = difference(*number, other);
+            }
         }
     }
 }
@@ -78,34 +95,39 @@ impl Dotnet {
 #[inline(always)]
 fn difference(a: i32, b: i32) -> i32 {
     let number = a.wrapping_sub(b);
-    let number = if number == M { M - 1 } else { number };
-    positive(number)
+    // The one number out of range that is not negative.
+    positive(number.wrapping_sub(i32::from(number == M)))
 }
 
+/// Adds `M` if the number is negative.
 #[inline(always)]
 fn positive(number: i32) -> i32 {
-    number.wrapping_add(number >> 31 & M)
+    number.wrapping_add((number >> 31) & M)
 }
 
 #[inline(always)]
-fn seeded(seed: u32) -> [i32; SIZE] {
-    let magnitude = (seed as i32).checked_abs().unwrap_or(M);
-    let mut state = [0; SIZE];
-    let mut before = 161_803_398 - magnitude;
-    let mut number = 1;
+fn seeded<const L: usize>(seeds: &[u32; L]) -> [[i32; L]; SIZE] {
+    let mut state = [[0; L]; SIZE];
+    // The magnitude of -2^31 does not fit; the original takes the largest number for it.
+    let mut before = [0; L];
+    for (before, &seed) in before.iter_mut().zip(seeds) {
+        *before = 161_803_398 - (seed as i32).unsigned_abs().min(M as u32) as i32;
+    }
+    let mut numbers = [1; L];
     state[SIZE - 1] = before;
     for at in ORDER {
-        state[at] = number;
-        let following = positive(before.wrapping_sub(number));
-        before = number;
-        number = following;
+        state[at] = numbers;
+        for (number, before) in numbers.iter_mut().zip(&mut before) {
+            let following = positive(before.wrapping_sub(*number));
+            (*before, *number) = (*number, following);
+        }
     }
     for _ in 0..4 {
-        for i in 0..24 {
-            state[i] = positive(state[i].wrapping_sub(state[i + 31]));
-        }
-        for i in 24..SIZE {
-            state[i] = positive(state[i].wrapping_sub(state[i - 24]));
+        for i in 0..SIZE {
+            let other = state[if i < 24 { i + 31 } else { i - 24 }];
+            for (number, other) in state[i].iter_mut().zip(other) {
+                *number = positive(number.wrapping_sub(other));
+            }
         }
     }
     state
@@ -122,14 +144,14 @@ const ORDER: [usize; SIZE - 1] = {
     order
 };
 
-/// `(int)(number * (1.0 / M) * n)`, which for `n` below 256 is the floor of `number * n / M`: a division by a Mersenne number,
-/// done with shifts.
+/// `(int)(number * (1.0 / M) * n)`, which for `n` below 256 is the floor of `number * n / M`.
+///
+/// For a Mersenne number `M = 2^31 - 1` that needs no division. With `p + 1 = q * M + r` and `0 < r <= M`, which leaves `q` the floor of
+/// `p / M`, the number `p + 1` is `q * 2^31 + (r - q)`; adding its own upper bits makes up for the `q`.
 #[inline(always)]
 fn scale(number: u32, n: u32) -> u32 {
-    let product = u64::from(number) * u64::from(n);
-    let quotient = product >> 31;
-    let rest = (product & M as u64) + quotient;
-    quotient as u32 + u32::from(rest >= M as u64)
+    let product = u64::from(number) * u64::from(n) + 1;
+    (product.wrapping_add(product >> 31) >> 31) as u32
 }
 
 #[cfg(test)]

@@ -1,4 +1,5 @@
 //! The same results worked out the plain way: lists, loops and the original's floating point.
+#![allow(dead_code)] // not every test needs all of it
 
 use bramble_kernel::{Fill, Random, mix};
 use bramble_world::{Goal, Level, World};
@@ -241,7 +242,8 @@ fn place(
     (placed, false)
 }
 
-fn play(level: &Level, items: &[Option<usize>]) -> (Vec<u8>, u8, u64) {
+/// Collects round by round: for each location its round, how many rounds, and what is held in the end.
+pub(crate) fn play(level: &Level, items: &[Option<usize>]) -> (Vec<u8>, u8, u64) {
     let mut sphere = vec![0; items.len()];
     let (mut round, mut powers) = (0, 0);
     loop {

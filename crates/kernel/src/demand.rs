@@ -1,0 +1,88 @@
+//! What a search is after, as far as it can be seen while items are placed.
+
+use alloc::boxed::Box;
+use alloc::vec;
+
+use bramble_world::Set;
+
+use crate::fill::{Block, End};
+
+/// For each location the items that may lie there: a seed that puts another item there is not wanted, whatever comes after.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Wanted {
+    /// By location, then 64 pool entries to a word.
+    allowed: Box<[[u64; 4]]>,
+}
+
+impl Default for Wanted {
+    /// Anything may lie anywhere.
+    fn default() -> Self {
+        Wanted {
+            allowed: vec![[u64::MAX; 4]; 256].into(),
+        }
+    }
+}
+
+impl Wanted {
+    /// Whether anything is ruled out at all.
+    pub fn is_anything(&self) -> bool {
+        self.allowed.iter().all(|row| *row == [u64::MAX; 4])
+    }
+
+    /// Only these items may lie at this location, of those that still might.
+    pub fn allow_only(&mut self, location: usize, items: [u64; 4]) {
+        if let Some(allowed) = self.allowed.get_mut(location) {
+            for (allowed, items) in allowed.iter_mut().zip(items) {
+                *allowed &= items;
+            }
+        }
+    }
+}
+
+/// [`Wanted`] for a width of sets.
+#[derive(Clone, Debug)]
+pub(crate) struct Demand<const W: usize> {
+    allowed: [[Set<W>; 64]; W],
+    /// Leave a block as soon as most of its seeds are ruled out; the others can be looked at again in better company.
+    hasty: bool,
+}
+
+impl<const W: usize> Demand<W> {
+    pub(crate) fn new(wanted: &Wanted, hasty: bool) -> Self {
+        let mut allowed = [[Set::EMPTY; 64]; W];
+        for (set, row) in allowed.as_flattened_mut().iter_mut().zip(&wanted.allowed) {
+            let mut words = [0; W];
+            words
+                .iter_mut()
+                .zip(row)
+                .for_each(|(word, &row)| *word = row);
+            *set = Set::from_words(words);
+        }
+        Demand { allowed, hasty }
+    }
+
+    /// Rules out the lanes in which the wrong thing was placed. True if the rest of the block is not worth doing.
+    #[inline(always)]
+    pub(crate) fn rules_out<const L: usize>(
+        &self,
+        placed: &[(u8, u8); L],
+        block: &mut Block<W, L>,
+    ) -> bool {
+        let mut going = 0;
+        for (end, &(location, item)) in block.ends.iter_mut().zip(placed) {
+            let allowed = self.allowed.as_flattened().get(usize::from(location));
+            if *end == End::Finished
+                && !allowed.is_some_and(|allowed| allowed.contains(item.into()))
+            {
+                *end = End::RuledOut;
+            }
+            going += usize::from(*end == End::Finished);
+        }
+        if self.hasty && going > 0 && going <= L / 4 {
+            for end in block.ends.iter_mut().filter(|end| **end == End::Finished) {
+                *end = End::LeftOff;
+            }
+        }
+        going == 0 || self.hasty && going <= L / 4
+    }
+}

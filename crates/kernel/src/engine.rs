@@ -1,0 +1,114 @@
+//! From seeds to placements and verdicts, compiled for each [`Machine`].
+
+use bramble_world::Table;
+
+#[cfg(target_arch = "x86_64")]
+use crate::bag::Deposited;
+use crate::bag::{Bag, Counted};
+use crate::demand::Demand;
+use crate::fill::{Block, End, Fill, place};
+use crate::machine::Machine;
+use crate::rng::Rng;
+use crate::verdict::{Walk, walk};
+
+/// How many seeds advance together: a register of AVX-512, two of AVX2, four of NEON.
+pub(crate) const LANES: usize = 16;
+
+/// What became of some seeds.
+pub(crate) struct Outcomes<const W: usize> {
+    pub(crate) block: Block<W, LANES>,
+    pub(crate) walks: [Walk<W>; LANES],
+}
+
+impl<const W: usize> Outcomes<W> {
+    pub(crate) const EMPTY: Self = Outcomes {
+        block: Block::EMPTY,
+        walks: [Walk::START; LANES],
+    };
+}
+
+/// Works out a block of seeds. Those that the demand rules out are not walked.
+pub(crate) type Engine<const W: usize> =
+    fn(Fill, &Table<W>, &[u32; LANES], Option<&Demand<W>>, &mut Outcomes<W>);
+
+/// The engines for a machine, each with its draws by `R`.
+pub(crate) fn engine<const W: usize, R: Rng<LANES>, One: Rng<1>>(machine: Machine) -> Engine<W> {
+    match machine {
+        Machine::Scalar => one_by_one::<W, One>,
+        Machine::Baseline => run::<W, R, Counted<W>>,
+        #[cfg(target_arch = "x86_64")]
+        Machine::Avx2 => avx2::<W, R>,
+        #[cfg(target_arch = "x86_64")]
+        Machine::Avx512 => avx512::<W, R>,
+    }
+}
+
+/// Everything below this is inlined into it, so that it can be compiled for different machines.
+#[inline(always)]
+fn run<const W: usize, R: Rng<LANES>, B: Bag<W>>(
+    fill: Fill,
+    table: &Table<W>,
+    seeds: &[u32; LANES],
+    demand: Option<&Demand<W>>,
+    outcomes: &mut Outcomes<W>,
+) {
+    let Outcomes { block, walks } = outcomes;
+    *block = Block::EMPTY;
+    place::<W, LANES, R, B>(fill, table, seeds, demand, block);
+    for (lane, walked) in walks.iter_mut().enumerate() {
+        if matches!(block.ends[lane], End::Finished | End::Stuck) {
+            *walked = walk(table, &block.placements[lane], |_, _| ());
+        }
+    }
+}
+
+fn one_by_one<const W: usize, R: Rng<1>>(
+    fill: Fill,
+    table: &Table<W>,
+    seeds: &[u32; LANES],
+    demand: Option<&Demand<W>>,
+    outcomes: &mut Outcomes<W>,
+) {
+    for (lane, &seed) in seeds.iter().enumerate() {
+        let mut one = Block::<W, 1>::EMPTY;
+        place::<W, 1, R, Counted<W>>(fill, table, &[seed], demand, &mut one);
+        let ([placement], [end]) = (one.placements, one.ends);
+        outcomes.walks[lane] = walk(table, &placement, |_, _| ());
+        outcomes.block.placements[lane] = placement;
+        outcomes.block.ends[lane] = end;
+    }
+}
+
+/// `run` compiled with more features than the program is, which is sound where the processor has them.
+macro_rules! compiled_for {
+    ($name:ident, $features:literal) => {
+        #[cfg(target_arch = "x86_64")]
+        fn $name<const W: usize, R: Rng<LANES>>(
+            fill: Fill,
+            table: &Table<W>,
+            seeds: &[u32; LANES],
+            demand: Option<&Demand<W>>,
+            outcomes: &mut Outcomes<W>,
+        ) {
+            #[target_feature(enable = $features)]
+            fn compiled<const W: usize, R: Rng<LANES>>(
+                fill: Fill,
+                table: &Table<W>,
+                seeds: &[u32; LANES],
+                demand: Option<&Demand<W>>,
+                outcomes: &mut Outcomes<W>,
+            ) {
+                run::<W, R, Deposited<W>>(fill, table, seeds, demand, outcomes);
+            }
+            // SAFETY: `engine` gives this out for this machine alone, and there is no such `Machine` where the processor
+            // lacks the features: `Program::on` checks.
+            unsafe { compiled::<W, R>(fill, table, seeds, demand, outcomes) }
+        }
+    };
+}
+
+compiled_for!(avx2, "avx2,bmi1,bmi2,popcnt,lzcnt");
+compiled_for!(
+    avx512,
+    "avx512f,avx512dq,avx512cd,avx512bw,avx512vl,avx2,bmi1,bmi2,popcnt,lzcnt"
+);

@@ -1,0 +1,112 @@
+//! The engines: how a randomizer turns draws into a placement.
+//!
+//! Each works on a [`Block`]: `L` seeds that advance in lockstep, since all of them draw equally often. One that gets stuck leaves the
+//! rest unfilled while the others go on. "Open" and "remaining" are in the order of locations and pool throughout, which is
+//! the order of bits in a set.
+
+mod assumed;
+mod forward;
+mod frontier;
+mod ladder;
+mod order;
+
+use bramble_world::Table;
+
+use crate::bag::Bag;
+use crate::demand::Demand;
+use crate::placement::Placement;
+use crate::rng::Rng;
+
+/// Which engine to use.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fill {
+    /// Fisher-Yates over the whole pool, without regard to logic.
+    Shuffle,
+    /// Any remaining item into any open location.
+    Forward,
+    /// As `Forward`, but into the last open location goes an item that opens another.
+    Guarded,
+    /// Items that grant something first, each where it can be reached with all the others.
+    Assumed,
+    /// The lowest power not held next, with the generator seeded anew before every placement.
+    Ladder,
+}
+
+impl Fill {
+    /// All of them.
+    pub const ALL: [Fill; 5] = [
+        Fill::Shuffle,
+        Fill::Forward,
+        Fill::Guarded,
+        Fill::Assumed,
+        Fill::Ladder,
+    ];
+
+    /// The name used on the command line and in files.
+    pub fn name(self) -> &'static str {
+        match self {
+            Fill::Shuffle => "shuffle",
+            Fill::Forward => "forward",
+            Fill::Guarded => "guarded",
+            Fill::Assumed => "assumed",
+            Fill::Ladder => "ladder",
+        }
+    }
+
+    /// The engine of that name.
+    pub fn from_name(name: &str) -> Option<Fill> {
+        Fill::ALL.into_iter().find(|fill| fill.name() == name)
+    }
+}
+
+/// The placements of `L` seeds.
+pub(crate) struct Block<const W: usize, const L: usize> {
+    pub(crate) placements: [Placement<W>; L],
+    /// How the engine got on with each.
+    pub(crate) ends: [End; L],
+}
+
+/// How an engine gets on with a seed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum End {
+    /// Everything is placed, or will be.
+    Finished,
+    /// There is no open location, or no item that may be placed.
+    Stuck,
+    /// What is placed is not what was demanded, so the rest is not worth doing.
+    RuledOut,
+    /// So far so good, but the others of its block are ruled out.
+    LeftOff,
+}
+
+impl<const W: usize, const L: usize> Block<W, L> {
+    pub(crate) const EMPTY: Self = Block {
+        placements: [Placement::EMPTY; L],
+        ends: [End::Finished; L],
+    };
+
+    /// Whether there is nothing more to do.
+    #[inline(always)]
+    fn is_over(&self) -> bool {
+        self.ends.iter().all(|&end| end != End::Finished)
+    }
+}
+
+/// Fills an empty block. Seeds that cannot meet the demand may be left as soon as that is certain.
+#[inline(always)]
+pub(crate) fn place<const W: usize, const L: usize, R: Rng<L>, B: Bag<W>>(
+    fill: Fill,
+    table: &Table<W>,
+    seeds: &[u32; L],
+    demand: Option<&Demand<W>>,
+    block: &mut Block<W, L>,
+) {
+    let mut rng = R::seeded(seeds);
+    match fill {
+        Fill::Shuffle => order::shuffle(table, &mut rng, block),
+        Fill::Forward => forward::forward::<W, L, B, false>(table, &mut rng, demand, block),
+        Fill::Guarded => forward::forward::<W, L, B, true>(table, &mut rng, demand, block),
+        Fill::Assumed => assumed::assumed::<W, L, B>(table, &mut rng, block),
+        Fill::Ladder => ladder::ladder::<W, L, R, B>(table, &mut rng, demand, block),
+    }
+}
