@@ -20,6 +20,11 @@ Examples:
       --level default,advanced,masochist --start 0 --len 1048576
   What lies where in one seed, sphere by sphere:
     bramble-search explain --world axiom-verge.toml --fill forward --rng dotnet --level default --seed 42
+  Seeds with a quick start, and what would make them so:
+    bramble-search find --world axiom-verge.toml --fill guarded --rng dotnet --level default --len 1000000 \\
+      --where 'item(\"Grapple\").sphere == 1 and spheres <= 7'
+  Can this engine get stuck at all?
+    bramble-search prove --world axiom-verge.toml --fill guarded
   The same search as the first, on a cluster whose web service is at manager1:
     bramble-search submit --server http://manager1:3000 --world axiom-verge.toml --fill guarded --rng dotnet \\
       --level default,advanced,masochist --start 0 --len 1048576";
@@ -37,6 +42,9 @@ pub struct Args {
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     Run(RunArgs),
+    Find(FindArgs),
+    Prove(ProveArgs),
+    Merge(MergeArgs),
     Explain(ExplainArgs),
     Submit(SubmitArgs),
     Web(WebArgs),
@@ -80,7 +88,7 @@ pub(crate) struct SearchArgs {
     /// How many seeds, at each level
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(..=SEEDS))]
     pub(crate) len: u64,
-    /// Print the report as JSON
+    /// Print JSON
     #[arg(long)]
     pub(crate) json: bool,
 }
@@ -109,6 +117,68 @@ pub(crate) struct RunArgs {
     /// How many threads to use [default: one for each core]
     #[arg(long, value_name = "T")]
     pub(crate) threads: Option<NonZero<usize>>,
+    /// Where to note how far it has come: every half minute, and when it is interrupted
+    /// [default: bramble-search.checkpoint.json]
+    #[arg(long, value_name = "FILE")]
+    pub(crate) checkpoint: Option<PathBuf>,
+    /// Go on where an earlier run of the same search stopped, if there is a checkpoint
+    #[arg(long)]
+    pub(crate) resume: bool,
+}
+
+/// List seeds that are as a filter says
+///
+/// A filter is made of tests, `and`, `or`, `not` and brackets. Tests are
+///   completable, dead, stuck, unreachable
+///   spheres <= 4, placed == 125             how many rounds, how many items placed
+///   at("Nova") == "RedCoat"                 what lies at a location
+///   at("Nova").sphere < 3                   the round in which a location is collected
+///   item("Grapple").sphere == 1             ... in which an item is first collected
+///   item("Grapple").location != "Nova"      where an item lies
+///   item("Grapple").area == "Eribu"
+/// What is never collected comes later than everything. Seeds are listed in ascending order as they are found.
+#[derive(Debug, clap::Args)]
+#[command(verbatim_doc_comment)]
+pub(crate) struct FindArgs {
+    #[command(flatten)]
+    pub(crate) search: SearchArgs,
+    /// What a seed should be like
+    #[arg(long = "where", value_name = "FILTER")]
+    pub(crate) filter: String,
+    /// Stop after so many seeds
+    #[arg(long, value_name = "N")]
+    pub(crate) limit: Option<u64>,
+    /// How many threads to use [default: one for each core]
+    #[arg(long, value_name = "T")]
+    pub(crate) threads: Option<NonZero<usize>>,
+}
+
+/// Prove that an engine never gets stuck in a world, or show how it does
+#[derive(Debug, clap::Args)]
+pub(crate) struct ProveArgs {
+    /// The world file
+    #[arg(long, value_name = "FILE")]
+    pub(crate) world: PathBuf,
+    /// The engine: forward, guarded or ladder
+    #[arg(long, value_parser = PossibleValuesParser::new(Fill::ALL.map(Fill::name)))]
+    pub(crate) fill: String,
+    /// Logic levels, by name [default: all]
+    #[arg(long = "level", value_name = "NAME", value_delimiter = ',')]
+    pub(crate) levels: Vec<String>,
+    /// Print the verdicts as JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// Put reports of `run --json` together: of parts of a range, of several levels
+#[derive(Debug, clap::Args)]
+pub(crate) struct MergeArgs {
+    /// Reports of adjoining ranges, in any order
+    #[arg(required = true, value_name = "REPORT")]
+    pub(crate) reports: Vec<PathBuf>,
+    /// Print the merged report as JSON
+    #[arg(long)]
+    pub(crate) json: bool,
 }
 
 /// Show what lies where in one seed, and in which sphere it is found

@@ -5,6 +5,8 @@ use std::process::ExitCode;
 
 use bramble_world::parse::Invalid;
 
+use crate::filter::Problem;
+
 /// Why a command failed, which decides its exit code.
 #[derive(Debug)]
 pub(crate) enum Failure {
@@ -12,6 +14,10 @@ pub(crate) enum Failure {
     Usage(String),
     /// A world file is wrong: exit code 2, with the place in the file.
     World(Box<Invalid>),
+    /// A filter is wrong: exit code 2, with the place in it.
+    Filter(Box<Problem>),
+    /// The person ended it: exit code 130, as shells have it.
+    Interrupted(String),
     /// Something went wrong on the way: exit code 1.
     Failed(anyhow::Error),
 }
@@ -32,6 +38,18 @@ impl Failure {
                 }
                 ExitCode::from(2)
             }
+            Failure::Filter(problem) => {
+                if std::io::stderr().is_terminal() {
+                    eprintln!("{:?}", miette::Report::new(*problem));
+                } else {
+                    eprintln!("{problem}");
+                }
+                ExitCode::from(2)
+            }
+            Failure::Interrupted(message) => {
+                eprintln!("{message}");
+                ExitCode::from(130)
+            }
             Failure::Failed(error) => {
                 eprintln!("error: {error:#}");
                 ExitCode::FAILURE
@@ -49,8 +67,9 @@ impl From<anyhow::Error> for Failure {
 impl std::fmt::Display for Failure {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            Failure::Usage(message) => f.write_str(message),
+            Failure::Usage(message) | Failure::Interrupted(message) => f.write_str(message),
             Failure::World(invalid) => invalid.fmt(f),
+            Failure::Filter(problem) => problem.fmt(f),
             Failure::Failed(error) => write!(f, "{error:#}"),
         }
     }

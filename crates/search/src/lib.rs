@@ -10,13 +10,20 @@
 //!                   worker ── ledger.sqlite
 //! ```
 
+mod checkpoint;
 pub mod cli;
 mod explain;
 mod failure;
+pub mod filter;
+mod find;
+mod merge;
+mod plan;
 mod progress;
+mod prove;
 mod report;
 mod run;
 mod service;
+mod signals;
 mod spec;
 mod tally;
 
@@ -36,6 +43,9 @@ pub fn main(args: Args) -> ExitCode {
 fn dispatch(command: Command) -> Result<(), Failure> {
     match command {
         Command::Run(args) => run::main(&args),
+        Command::Find(args) => find::main(&args),
+        Command::Prove(args) => prove::main(&args),
+        Command::Merge(args) => merge::main(&args),
         Command::Explain(args) => explain::main(&args),
         Command::Submit(args) => service::submit::main(&args),
         Command::Web(args) => service::web::main(&args),

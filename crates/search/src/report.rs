@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 
 use bramble_kernel::Summary;
 use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
 
 use crate::spec::Spec;
 use crate::tally::Tally;
@@ -13,10 +14,35 @@ use crate::tally::Tally;
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Report {
     pub(crate) version: u32,
+    /// What was searched, where that is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) search: Option<SearchId>,
     pub(crate) levels: Vec<LevelReport>,
     /// Who computed it, where it was spread over nodes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) nodes: Option<BTreeMap<String, NodeShare>>,
+}
+
+/// What distinguishes one search from another, apart from its range.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct SearchId {
+    /// SHA-256 of the world file.
+    pub(crate) world: String,
+    pub(crate) fill: String,
+    pub(crate) rng: String,
+    pub(crate) goal: String,
+}
+
+impl SearchId {
+    pub(crate) fn of(spec: &Spec) -> Self {
+        let hash = Sha256::digest(&spec.world);
+        SearchId {
+            world: hash.iter().map(|byte| format!("{byte:02x}")).collect(),
+            fill: spec.fill.clone(),
+            rng: spec.rng.clone(),
+            goal: spec.goal.clone(),
+        }
+    }
 }
 
 /// The answer for one level.
@@ -42,13 +68,17 @@ pub(crate) struct NodeShare {
 
 impl LevelReport {
     pub(crate) fn new(spec: &Spec, level: &str, summary: &Summary, seconds: f64) -> Self {
+        LevelReport::from_tally(spec, level, Tally::from(summary), seconds)
+    }
+
+    pub(crate) fn from_tally(spec: &Spec, level: &str, tally: Tally, seconds: f64) -> Self {
         LevelReport {
             level: level.to_owned(),
             start: spec.start,
             len: spec.len,
-            tally: Tally::from(summary),
             seconds,
-            seeds_per_second: rate(summary.scanned, seconds),
+            seeds_per_second: rate(tally.scanned, seconds),
+            tally,
         }
     }
 }
@@ -65,6 +95,7 @@ impl Report {
     pub(crate) fn new(levels: Vec<LevelReport>) -> Self {
         Report {
             version: 1,
+            search: None,
             levels,
             nodes: None,
         }
@@ -77,6 +108,16 @@ impl Report {
 
     /// For a person.
     pub(crate) fn text(&self, spec: &Spec) -> String {
+        // What is shown is a property of the file and the engine; nobody should take it for one of the game.
+        self.describe()
+            + &format!(
+                "This holds for the model in {} with engine {}, rng {} and goal {}.\n",
+                spec.world_file, spec.fill, spec.rng, spec.goal
+            )
+    }
+
+    /// The figures alone.
+    pub(crate) fn describe(&self) -> String {
         let mut out = String::new();
         for level in &self.levels {
             describe(&mut out, level).unwrap_or_default();
@@ -84,11 +125,7 @@ impl Report {
         if let Some(nodes) = &self.nodes {
             describe_nodes(&mut out, nodes).unwrap_or_default();
         }
-        // What is shown is a property of the file and the engine; nobody should take it for one of the game.
-        out + &format!(
-            "This holds for the model in {} with engine {}, rng {} and goal {}.\n",
-            spec.world_file, spec.fill, spec.rng, spec.goal
-        )
+        out
     }
 }
 

@@ -1,50 +1,111 @@
 //! `run`: the whole search in this process.
 
 use std::num::NonZero;
+use std::ops::Range;
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bramble_kernel::{Program, Summary};
 
+use crate::checkpoint::Checkpoint;
 use crate::cli::{RunArgs, SearchArgs};
 use crate::failure::Failure;
+use crate::plan::{Plan, STEP};
 use crate::progress;
-use crate::report::{LevelReport, Report};
+use crate::report::{LevelReport, Report, SearchId};
+use crate::signals;
+use crate::spec::Spec;
+use crate::tally::Tally;
+
+/// How long to search between two checkpoints.
+const LEG: Duration = Duration::from_secs(30);
 
 pub(crate) fn main(args: &RunArgs) -> Result<(), Failure> {
     let SearchArgs { json, .. } = args.search;
     let spec = args.search.spec()?;
     let compiled = spec.compile()?;
     let threads = threads(args.threads);
-    let mut levels = Vec::new();
-    for (name, (_, program)) in spec.levels.iter().zip(&compiled.levels) {
+    let path = args.checkpoint.clone();
+    let path = path.unwrap_or_else(|| PathBuf::from("bramble-search.checkpoint.json"));
+    let found = match args.resume {
+        true => Checkpoint::read(&path, &spec)?,
+        false => None,
+    };
+    let mut checkpoint = found.unwrap_or_else(|| Checkpoint::new(&spec));
+    let stop = signals::stop_flag()?;
+    let mut written = args.resume && path.exists();
+    for (index, (name, (_, program))) in spec.levels.iter().zip(&compiled.levels).enumerate() {
+        let plan = Plan::new(program.random(), spec.start, spec.len, STEP);
         let bar = progress::bar(name, spec.len);
-        let started = Instant::now();
-        let summary = search(
-            program,
-            spec.start,
-            spec.len,
-            threads,
-            &AtomicBool::new(false),
-            &|seeds| bar.inc(seeds),
-        );
-        let seconds = started.elapsed().as_secs_f64();
+        let mut done = checkpoint.levels[index].clone();
+        let mut summary = done.summary(&plan).map_err(Failure::Usage)?;
+        bar.set_position(summary.scanned);
+        bar.reset_eta();
+        let mut leg = first_leg(&plan, done.steps, threads);
+        while done.steps < plan.steps() && !stop.load(Ordering::Relaxed) {
+            let started = Instant::now();
+            let steps = done.steps..plan.steps().min(done.steps + leg);
+            let (more, reached) = search_steps(program, &plan, steps, threads, &stop, &|seeds| {
+                bar.inc(seeds)
+            });
+            summary.merge(&more);
+            leg = next_leg(reached - done.steps, started.elapsed());
+            done.steps = reached;
+            done.seconds += started.elapsed().as_secs_f64();
+            done.tally = Tally::from(&summary);
+            checkpoint.levels[index].clone_from(&done);
+            if done.steps < plan.steps() {
+                checkpoint.write(&path)?;
+                written = true;
+            }
+        }
         bar.finish_and_clear();
-        levels.extend(summary.map(|summary| LevelReport::new(&spec, name, &summary, seconds)));
+        if stop.load(Ordering::Relaxed) {
+            checkpoint.write(&path)?;
+            return Err(Failure::Interrupted(format!(
+                "stopped; what is done is in {}: go on with the same command and --resume",
+                path.display()
+            )));
+        }
     }
-    let report = Report::new(levels);
+    let report = report(&spec, &checkpoint);
     if json {
         println!("{}", report.json());
     } else {
         print!("{}", report.text(&spec));
     }
+    if written {
+        // It has served its purpose; that it stays behind does no harm.
+        let _ = std::fs::remove_file(&path);
+    }
     Ok(())
+}
+
+fn report(spec: &Spec, checkpoint: &Checkpoint) -> Report {
+    let level = |done: &crate::checkpoint::LevelDone| {
+        LevelReport::from_tally(spec, &done.level, done.tally.clone(), done.seconds)
+    };
+    let mut report = Report::new(checkpoint.levels.iter().map(level).collect());
+    report.search = Some(SearchId::of(spec));
+    report
 }
 
 /// The number of threads asked for, or one for each core.
 pub(crate) fn threads(wanted: Option<NonZero<usize>>) -> NonZero<usize> {
     wanted.unwrap_or_else(|| thread::available_parallelism().unwrap_or(NonZero::<usize>::MIN))
+}
+
+/// Steps of the first leg: a short one, to find out how fast it goes.
+fn first_leg(plan: &Plan, done: u64, threads: NonZero<usize>) -> u64 {
+    (plan.steps() - done).min(threads.get() as u64 * 4)
+}
+
+/// Steps that take as long as a leg should, if they go as fast as those before.
+fn next_leg(steps: u64, took: Duration) -> u64 {
+    let ratio = LEG.as_secs_f64() / took.as_secs_f64().max(1e-3);
+    ((steps as f64 * ratio) as u64).max(1)
 }
 
 /// Searches a range on several threads and calls `progress` with every few seeds done. `None` if `stop` was set on the way.
@@ -57,20 +118,38 @@ pub(crate) fn search(
     progress: &(dyn Fn(u64) + Sync),
 ) -> Option<Summary> {
     // Small enough to end together and to stop soon, large enough that the bookkeeping does not show.
-    let chunk = (len / (threads.get() as u64 * 8)).clamp(64, 8192);
-    let next = AtomicU64::new(0);
+    let step = (len / (threads.get() as u64 * 8)).clamp(64, STEP);
+    let plan = Plan::new(program.random(), start, len, step);
+    let (summary, _) = search_steps(program, &plan, 0..plan.steps(), threads, stop, progress);
+    (summary.scanned == len).then_some(summary)
+}
+
+/// Takes steps on several threads. Returns what they found, and the first that was not taken because `stop` was set.
+fn search_steps(
+    program: &Program,
+    plan: &Plan,
+    steps: Range<u64>,
+    threads: NonZero<usize>,
+    stop: &AtomicBool,
+    progress: &(dyn Fn(u64) + Sync),
+) -> (Summary, u64) {
+    let next = AtomicU64::new(steps.start);
     let work = || {
         let mut summary = Summary::EMPTY;
         while !stop.load(Ordering::Relaxed) {
-            let offset = next.fetch_add(chunk, Ordering::Relaxed);
-            if offset >= len {
+            // A step that is taken is done, so that those done are always the first ones.
+            let number = next.fetch_add(1, Ordering::Relaxed);
+            let Some(step) = Some(number)
+                .filter(|&number| number < steps.end)
+                .and_then(|number| plan.step(number))
+            else {
                 break;
-            }
-            let seeds = chunk.min(len - offset);
-            // The range ends within the seed space, so the sum fits.
-            let first = (u64::from(start) + offset) as u32;
-            summary.merge(&program.search(first, seeds));
-            progress(seeds);
+            };
+            summary.merge(&match step.twins {
+                true => program.search_with_twins(step.start, step.len),
+                false => program.search(step.start, step.len),
+            });
+            progress(step.seeds());
         }
         summary
     };
@@ -84,5 +163,5 @@ pub(crate) fn search(
             all
         })
     });
-    (summary.scanned == len).then_some(summary)
+    (summary, next.into_inner().min(steps.end))
 }

@@ -53,8 +53,7 @@ pub(crate) struct Compiled {
 impl Spec {
     /// Everything that can be wrong with a search is found here.
     pub(crate) fn compile(&self) -> Result<Compiled, Failure> {
-        let world = World::parse(&self.world_file, &self.world)
-            .map_err(|invalid| Failure::World(Box::new(invalid)))?;
+        let world = parse_world(&self.world_file, &self.world)?;
         let fill = Fill::from_name(&self.fill)
             .ok_or_else(|| unknown("fill", &self.fill, Fill::ALL.map(Fill::name)))?;
         let random = Random::from_name(&self.rng)
@@ -108,7 +107,12 @@ impl Spec {
     }
 }
 
-fn unknown(what: &str, name: &str, known: impl IntoIterator<Item = impl AsRef<str>>) -> Failure {
+/// A name that should have been one of some others.
+pub(crate) fn unknown(
+    what: &str,
+    name: &str,
+    known: impl IntoIterator<Item = impl AsRef<str>>,
+) -> Failure {
     let known: Vec<String> = known
         .into_iter()
         .map(|name| format!("{:?}", name.as_ref()))
@@ -123,4 +127,9 @@ fn unknown(what: &str, name: &str, known: impl IntoIterator<Item = impl AsRef<st
 pub(crate) fn read_world(path: &Path) -> Result<String, Failure> {
     std::fs::read_to_string(path)
         .map_err(|error| Failure::Usage(format!("cannot read {}: {error}", path.display())))
+}
+
+/// Parses the text of a world file.
+pub(crate) fn parse_world(file: &str, text: &str) -> Result<World, Failure> {
+    World::parse(file, text).map_err(|invalid| Failure::World(Box::new(invalid)))
 }

@@ -60,6 +60,216 @@ fn run_prints_the_agreed_json() {
     assert_eq!(one_thread, report);
 }
 
+/// What the ARM64 program is held to as well, by `cargo xtask ci --only neon`.
+#[test]
+fn ranges_have_the_digests_that_are_known() {
+    let known = include_str!("../../../fixtures/worlds/axiom-verge.digests.json");
+    let known: Vec<serde_json::Value> = serde_json::from_str(known).unwrap();
+    assert_eq!(known.len(), 20);
+    for range in known {
+        let option = |name: &str| format!("--{name}={}", range[name].to_string().trim_matches('"'));
+        let options = ["fill", "rng", "level", "start", "len"].map(option);
+        let found = json("run", &options.each_ref().map(String::as_str));
+        for key in ["digest", "audit"] {
+            assert_eq!(found["levels"][0][key], range[key], "{key} of {range}");
+        }
+    }
+}
+
+/// All that is needed to go on is in the checkpoint, wherever the run was interrupted.
+#[test]
+fn an_interrupted_run_goes_on_where_it_stopped() {
+    let dir = tempfile::tempdir().unwrap();
+    let checkpoint = dir.path().join("checkpoint.json");
+    let search = [
+        "run",
+        "--world",
+        "axiom-verge.toml",
+        "--fill",
+        "shuffle",
+        "--rng",
+        "dotnet",
+        "--level",
+        "default,advanced",
+        "--start",
+        "2147300000",
+        "--len",
+        "600000",
+        "--json",
+    ];
+    let at = ["--checkpoint", checkpoint.to_str().unwrap(), "--resume"];
+    let start = || {
+        Command::new(env!("CARGO_BIN_EXE_bramble-search"))
+            .current_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fixtures/worlds"))
+            .args(search.iter().chain(&at))
+            .stdout(std::process::Stdio::piped())
+            .stderr(std::process::Stdio::piped())
+            .spawn()
+            .unwrap()
+    };
+    let mut interrupted = 0;
+    let mut report = loop {
+        let mut child = start();
+        // Interrupt it as soon as it has written anything new, a few times.
+        if interrupted < 3 {
+            let before = std::fs::read(&checkpoint).ok();
+            while std::fs::read(&checkpoint).ok() == before && child.try_wait().unwrap().is_none() {
+                std::thread::sleep(std::time::Duration::from_millis(1));
+            }
+            Command::new("kill")
+                .args(["-INT", &child.id().to_string()])
+                .status()
+                .unwrap();
+        }
+        let output = child.wait_with_output().unwrap();
+        match output.status.code() {
+            Some(130) => interrupted += 1,
+            Some(0) => break serde_json::from_slice::<serde_json::Value>(&output.stdout).unwrap(),
+            code => panic!("{code:?}: {}", String::from_utf8_lossy(&output.stderr)),
+        }
+        assert!(String::from_utf8_lossy(&output.stderr).contains("--resume"));
+    };
+    assert!(interrupted > 0 && !checkpoint.exists());
+    let mut whole: serde_json::Value = serde_json::from_str(&stdout(&search)).unwrap();
+    for report in [&mut report, &mut whole] {
+        for level in report["levels"].as_array_mut().unwrap() {
+            level["seconds"] = "some".into();
+            level["seeds_per_second"] = "some".into();
+        }
+    }
+    assert_eq!(report, whole);
+
+    // And it goes on with its own search alone.
+    std::fs::write(&checkpoint, "{}").unwrap();
+    let output = start().wait_with_output().unwrap();
+    assert_eq!(output.status.code(), Some(2));
+}
+
+#[test]
+fn parts_merge_to_the_whole() {
+    let dir = tempfile::tempdir().unwrap();
+    let part = |name: &str, level: &str, rng: &str, start: u64, len: u64| -> String {
+        let (start, len) = (start.to_string(), len.to_string());
+        let args = [
+            "run",
+            "--world",
+            "axiom-verge.toml",
+            "--fill",
+            "assumed",
+            "--json",
+        ];
+        let range = [
+            "--rng", rng, "--level", level, "--start", &start, "--len", &len,
+        ];
+        let path = dir.path().join(name);
+        std::fs::write(&path, stdout(&[&args[..], &range].concat())).unwrap();
+        path.to_str().unwrap().to_owned()
+    };
+    let a = part("a.json", "default,advanced", "dotnet", 65_000, 700);
+    let b = part("b.json", "default", "dotnet", 65_700, 1300);
+    let c = part("c.json", "advanced", "dotnet", 65_700, 1300);
+    let whole = part("whole.json", "default,advanced", "dotnet", 65_000, 2000);
+    let read = |text: &str| {
+        let mut report: serde_json::Value = serde_json::from_str(text).unwrap();
+        for level in report["levels"].as_array_mut().unwrap() {
+            level["seconds"] = "some".into();
+            level["seeds_per_second"] = "some".into();
+        }
+        report
+    };
+    let merged = stdout(&["merge", &c, &a, &b, "--json"]);
+    let mut merged = read(&merged);
+    merged["levels"]
+        .as_array_mut()
+        .unwrap()
+        .sort_by_key(|level| level["level"] == "advanced");
+    assert_eq!(merged, read(&std::fs::read_to_string(&whole).unwrap()));
+
+    let other = part("other.json", "default", "pcg32", 67_000, 10);
+    let far = part("far.json", "default", "dotnet", 70_000, 10);
+    for (parts, expected) in [
+        ([&a, &whole], "overlap"),
+        ([&a, &far], "leave a gap"),
+        ([&a, &other], "different searches"),
+    ] {
+        let output = bramble_search(&["merge", parts[0], parts[1]]);
+        assert_eq!(output.status.code(), Some(2));
+        assert!(String::from_utf8_lossy(&output.stderr).contains(expected));
+    }
+}
+
+#[test]
+fn find_lists_seeds_in_order() {
+    let search = [
+        "find",
+        "--world",
+        "axiom-verge.toml",
+        "--fill",
+        "guarded",
+        "--rng",
+        "dotnet",
+        "--level",
+        "default",
+        "--len",
+        "60000",
+        "--where",
+        "item(\"Drill\").sphere == 1 and spheres <= 6",
+    ];
+    let found = stdout(&search);
+    let seeds: Vec<u32> = found.lines().map(|line| line.parse().unwrap()).collect();
+    assert!(seeds.is_sorted() && seeds.len() > 20, "{}", seeds.len());
+    let first = seeds[0].to_string();
+    let seed = [
+        "--fill", "guarded", "--rng", "dotnet", "--level", "default", "--seed", &first,
+    ];
+    let explained = json("explain", &seed);
+    assert!(explained["spheres"].as_u64().unwrap() <= 6);
+    let drill = explained["placement"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .find(|place| place["item"] == "Drill");
+    assert_eq!(drill.unwrap()["sphere"], 1);
+    let limited = stdout(&[&search[..], &["--limit", "3", "--threads", "2"]].concat());
+    assert_eq!(
+        limited.lines().collect::<Vec<_>>(),
+        found.lines().take(3).collect::<Vec<_>>()
+    );
+
+    let wrong = bramble_search(&[&search[..12], &["at(\"Nova\") == \"Dril\""]].concat());
+    assert_eq!(wrong.status.code(), Some(2));
+    let told = String::from_utf8(wrong.stderr).unwrap();
+    assert_eq!(
+        told,
+        "--where:15: there is no item in the pool of level \"default\" called \"Dril\"; did you mean \"Drill\"?\n"
+    );
+}
+
+#[test]
+fn prove_says_whether_it_can_get_stuck() {
+    let mut told = String::new();
+    for (world, fill) in [
+        ("axiom-verge.toml", "guarded"),
+        ("axiom-verge.toml", "ladder"),
+        ("axiom-verge.toml", "forward"),
+        ("pair.toml", "guarded"),
+        ("backwards.toml", "ladder"),
+    ] {
+        told += &stdout(&["prove", "--world", world, "--fill", fill]);
+    }
+    told += &stdout(&[
+        "prove",
+        "--world",
+        "pair.toml",
+        "--fill",
+        "guarded",
+        "--json",
+    ]);
+    insta::assert_snapshot!(told);
+    let refused = bramble_search(&["prove", "--world", "pair.toml", "--fill", "assumed"]);
+    assert_eq!(refused.status.code(), Some(2));
+}
+
 #[test]
 fn explain_prints_the_agreed_json() {
     let seed = [

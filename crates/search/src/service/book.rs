@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use bramble_kernel::Summary;
 
 use super::wire::{Dispute, JobRequest, JobStatus, Progress, Range, Return, State, Submission};
-use crate::report::{LevelReport, NodeShare, Report, rate};
+use crate::report::{LevelReport, NodeShare, Report, SearchId, rate};
 
 /// All jobs, oldest first.
 #[derive(Default)]
@@ -263,6 +263,7 @@ impl Job {
             LevelReport::new(spec, name, &level.summary, seconds)
         };
         let mut report = Report::new(spec.levels.iter().zip(&self.levels).map(level).collect());
+        report.search = Some(SearchId::of(spec));
         report.nodes = Some(nodes);
         report
     }

@@ -18,7 +18,6 @@ mod wire;
 pub(crate) mod worker;
 
 use std::io::IsTerminal as _;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant, SystemTime};
@@ -29,6 +28,7 @@ use tracing_subscriber::EnvFilter;
 
 use crate::cli::HealthcheckArgs;
 use crate::failure::Failure;
+use crate::signals::stop_flag;
 use client::Client;
 pub(crate) use wire::DEFAULT_RESERVATION;
 
@@ -64,18 +64,6 @@ fn log() {
         .with_writer(std::io::stderr);
     // There is no log yet that could take the complaint that there is one already.
     let _ = log.try_init();
-}
-
-/// A flag that is set when the process is asked to end.
-fn stop_flag() -> Result<Arc<AtomicBool>> {
-    let stop = Arc::new(AtomicBool::new(false));
-    for signal in [signal_hook::consts::SIGTERM, signal_hook::consts::SIGINT] {
-        // A second signal ends the process at once.
-        signal_hook::flag::register_conditional_shutdown(signal, 1, Arc::clone(&stop))
-            .context("signal handler")?;
-        signal_hook::flag::register(signal, Arc::clone(&stop)).context("signal handler")?;
-    }
-    Ok(stop)
 }
 
 /// Ever longer pauses between attempts to reach a peer that is away.
