@@ -2,6 +2,7 @@
 //!
 //! This file only parses and dispatches: a new verb is one module and one match arm.
 
+mod bench;
 mod ci;
 mod cross;
 mod doctor;
@@ -30,6 +31,7 @@ enum Verb {
     Oci(oci::Args),
     Release(release::Args),
     Ci(ci::Args),
+    Bench(bench::Args),
     VmTest(vm_test::Args),
     Vm(vm::Args),
     /// Write the Axiom Verge world file from the facts it rests on
@@ -71,6 +73,7 @@ fn run(verb: Verb) -> anyhow::Result<()> {
         Verb::Oci(args) => oci::run(&args),
         Verb::Release(args) => release::run(&args),
         Verb::Ci(args) => on_a_leash(|| ci::run(&args)),
+        Verb::Bench(args) => bench::run(&args),
         Verb::VmTest(args) => on_a_leash(|| vm_test::run(&args)),
         Verb::Vm(args) => vm::run(&args),
         Verb::World { check } => world::run(check),

@@ -1,6 +1,7 @@
 //! `cargo xtask ci`: everything that must hold, in one command.
 
 mod flake;
+pub(crate) mod neon;
 mod steps;
 mod tools;
 

@@ -5,6 +5,7 @@ use std::process::Command;
 
 use anyhow::{Context, Result, bail};
 
+use super::neon;
 use super::tools::{DENY, NEXTEST};
 use crate::doctor;
 use crate::lock;
@@ -53,6 +54,11 @@ pub(super) const STEPS: &[Step] = &[
         super::flake::check,
     ),
     step("world", "the world file is what its facts give", world),
+    step(
+        "neon",
+        "the ARM64 program finds what others find",
+        neon::run,
+    ),
     Step {
         name: "vm-test",
         what: "the rehearsal: a cluster of emulated machines",
