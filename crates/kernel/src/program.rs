@@ -105,7 +105,7 @@ impl Program {
         }
     }
 
-    /// As [`search`](Program::search), and at their twins as well: the seeds with the same draws that [`Random::twin`] names. They cost
+    /// As [`search`](Program::search), and at their twins as well: the seeds with the same draws that `Random::twin` names. They cost
     /// next to nothing.
     pub fn search_with_twins(&self, start: u32, len: u64) -> Summary {
         match &self.width {

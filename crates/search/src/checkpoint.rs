@@ -38,7 +38,7 @@ pub(crate) struct Checkpoint {
 #[serde(deny_unknown_fields)]
 pub(crate) struct LevelDone {
     pub(crate) level: String,
-    /// How many steps of the level's [`Plan`](crate::plan::Plan) are done, from the first.
+    /// How many steps of the level's [`Plan`] are done, from the first.
     pub(crate) steps: u64,
     /// What they found.
     pub(crate) tally: Tally,

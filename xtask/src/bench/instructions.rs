@@ -1,10 +1,11 @@
 //! Instructions per seed on ARM64.
 //!
-//! QEMU writes a line for every instruction that it executes one at a time. Two runs that differ in their number of seeds differ in
-//! as many lines as these seeds need instructions, which is exact and takes no ARM64 machine; how long a processor takes
-//! for them is another question.
+//! QEMU translates programs in blocks without branches, writes down the instructions of each block when it meets it first, and a
+//! line whenever one is executed. Two runs that differ in their number of seeds differ in what these seeds need, which is
+//! exact and takes no ARM64 machine; how long a processor takes for it is another question.
 
-use std::io::{BufRead as _, BufReader};
+use std::collections::HashMap;
+use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::process::{Command, Stdio};
 
@@ -55,7 +56,7 @@ pub(super) fn run() -> Result<()> {
 
 fn count(emulator: &str, program: &Path, fill: &str, rng: &str, seeds: u64) -> Result<u64> {
     let mut command = Command::new(emulator);
-    command.args(["-one-insn-per-tb", "-d", "exec,nochain"]);
+    command.args(["-d", "in_asm,exec,nochain"]);
     command
         .arg(program)
         .arg("run")
@@ -72,15 +73,62 @@ fn count(emulator: &str, program: &Path, fill: &str, rng: &str, seeds: u64) -> R
         .stderr(Stdio::piped())
         .spawn()
         .context("cannot start the emulator")?;
-    let mut log = BufReader::with_capacity(1 << 20, child.stderr.take().context("its log")?);
-    let (mut line, mut instructions) = (Vec::new(), 0);
-    while log.read_until(b'\n', &mut line)? > 0 {
-        instructions += u64::from(line.starts_with(b"Trace"));
-        line.clear();
-    }
+    let log = BufReader::with_capacity(1 << 20, child.stderr.take().context("its log")?);
+    let instructions = executed(log)?;
     let status = child.wait()?;
     match status.success() && instructions > 0 {
         true => Ok(instructions),
         false => bail!("{command:?} failed ({status}, {instructions} instructions)"),
+    }
+}
+
+/// Adds up the lengths of the blocks that were executed.
+fn executed(mut log: impl BufRead) -> Result<u64> {
+    let mut lengths: HashMap<u64, u64> = HashMap::new();
+    let (mut line, mut block, mut total) = (Vec::new(), None, 0);
+    while log.read_until(b'\n', &mut line)? > 0 {
+        if line.starts_with(b"IN:") {
+            block = None;
+        } else if line.starts_with(b"0x") {
+            // An instruction: its address, a colon, and what it is. The first one's address is the block's.
+            let address = number(line.get(2..).unwrap_or(&[]), b':');
+            let start = *block.get_or_insert(address.unwrap_or(0));
+            let length = lengths.entry(start).or_insert(0);
+            *length = match address == Some(start) {
+                true => 1,
+                false => *length + 1,
+            };
+        } else if line.starts_with(b"Trace") {
+            // The address stands after the first of the slashes in square brackets.
+            let address = line.split(|&byte| byte == b'[').nth(1);
+            let address = address.and_then(|rest| rest.split(|&byte| byte == b'/').nth(1));
+            let address = address.and_then(|digits| number(digits, b'/'));
+            let length = address.and_then(|address| lengths.get(&address));
+            total += length.context("a block is executed that was never translated")?;
+        }
+        line.clear();
+    }
+    Ok(total)
+}
+
+/// Hexadecimal digits up to `end`.
+fn number(text: &[u8], end: u8) -> Option<u64> {
+    let digits = text.split(|&byte| byte == end).next()?;
+    u64::from_str_radix(std::str::from_utf8(digits).ok()?, 16).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn blocks_count_as_often_as_they_run() {
+        let log = "----------------\nIN: \n0x00000010:  d503201f  nop\n0x00000014:  d280001d  movz x29, #0\n\n\
+                   Trace 0: 0x7f51 [81009331/0000000000000010/00000001/00000200] \n\
+                   IN: main\n0x00000020:  d65f03c0  ret\n\n\
+                   Trace 0: 0x7f52 [81009331/0000000000000020/00000001/00000200] main\n\
+                   Trace 0: 0x7f51 [81009331/0000000000000010/00000001/00000200] \n";
+        assert_eq!(executed(log.as_bytes()).unwrap(), 5);
+        assert!(executed(&b"Trace 0: 0x7f51 [0/10/0/0]\n"[..]).is_err());
     }
 }

@@ -15,7 +15,7 @@
 //! ```
 //!
 //! A filter is parsed, then its names are looked up in the world, and what is left is numbers and sets: that is done once. What it
-//! says of where items lie is also made into a [`Wanted`](bramble_kernel::Wanted), so that most seeds need not be
+//! says of where items lie is also made into a [`Wanted`], so that most seeds need not be
 //! worked out to the end.
 
 mod compile;
