@@ -4,8 +4,12 @@ use std::collections::BTreeMap;
 
 use bramble_kernel::Summary;
 
+use super::snapshot::{
+    Cell, CellState, Health, JobView, LevelView, NodeView, Rate, Snapshot, Special, Why,
+};
 use super::wire::{Dispute, JobRequest, JobStatus, Progress, Range, Return, State, Submission};
 use crate::report::{LevelReport, NodeShare, Report, SearchId, rate};
+use crate::tally::Tally;
 
 /// All jobs, oldest first.
 #[derive(Default)]
@@ -38,6 +42,7 @@ struct Done {
     len: u64,
     node: String,
     fingerprint: (u64, u64),
+    dead: u64,
 }
 
 struct Level {
@@ -156,6 +161,7 @@ impl Book {
                 len,
                 node: submission.node.clone(),
                 fingerprint,
+                dead: summary.dead(),
             },
         );
         Outcome::Counted
@@ -253,6 +259,97 @@ impl Job {
             report: (state != State::Running).then(|| self.report(nodes.clone())),
             nodes,
             disputes: self.disputes.clone(),
+        }
+    }
+
+    /// The job as it is at `now`.
+    pub(crate) fn snapshot(&self, now: f64) -> Snapshot {
+        let status = self.status();
+        let spec = &self.request.spec;
+        let cells = |index: usize| {
+            let here = (index, 0)..=(index, u32::MAX);
+            let open = self
+                .open
+                .range(here.clone())
+                .map(|(&(_, start), open)| Cell {
+                    start,
+                    len: open.len,
+                    twins: false,
+                    state: CellState::Open,
+                    node: None,
+                    dead: 0,
+                });
+            let done = self.done.range(here).map(|(&(_, start), done)| Cell {
+                start,
+                len: done.len,
+                twins: false,
+                state: CellState::Done,
+                node: Some(done.node.clone()),
+                dead: done.dead,
+            });
+            let mut cells: Vec<Cell> = open.chain(done).collect();
+            cells.sort_by_key(|cell| cell.start);
+            cells
+        };
+        let levels = spec.levels.iter().zip(&self.levels).enumerate();
+        let levels: Vec<LevelView> = levels
+            .map(|(index, (name, level))| LevelView {
+                level: name.clone(),
+                tally: Tally::from(&level.summary),
+                cells: cells(index),
+            })
+            .collect();
+        let specials = levels.iter().flat_map(|level| {
+            level.tally.first_dead.iter().map(|&seed| Special {
+                level: level.level.clone(),
+                seed,
+                why: Why::Dead,
+            })
+        });
+        let nodes = status.nodes.iter().map(|(name, share)| {
+            let view = NodeView {
+                health: Health::Good,
+                outside: false,
+                seeds: share.seeds,
+                ranges: share.ranges,
+                seeds_per_second: share.seeds_per_second,
+                lent: 0,
+                rejected: 0,
+                heard: None,
+            };
+            (name.clone(), view)
+        });
+        let spans = self.levels.iter().filter_map(|level| level.span);
+        let span = spans.reduce(|a, b| (a.0.min(b.0), a.1.max(b.1)));
+        let average = span.map_or(0.0, |(first, last)| {
+            rate(status.progress.seeds_done, last - first)
+        });
+        let left = status.progress.seeds_total - status.progress.seeds_done;
+        Snapshot {
+            at: now,
+            job: JobView {
+                id: self.id.clone(),
+                state: status.state,
+                search: SearchId::of(spec),
+                world_file: spec.world_file.clone(),
+                start: spec.start,
+                len: spec.len,
+                created: span.map_or(now, |(first, _)| first),
+                ended: span
+                    .map(|(_, last)| last)
+                    .filter(|_| status.state != State::Running),
+            },
+            progress: status.progress,
+            rate: Rate {
+                now: average,
+                average,
+                seconds_left: (average > 0.0).then(|| left as f64 / average),
+                history: Vec::new(),
+            },
+            specials: specials.collect(),
+            levels,
+            nodes: nodes.collect(),
+            disputes: status.disputes,
         }
     }
 

@@ -12,6 +12,7 @@ mod ledger;
 pub(crate) mod miner;
 mod names;
 mod queue;
+mod snapshot;
 pub(crate) mod submit;
 pub(crate) mod web;
 mod wire;

@@ -8,6 +8,7 @@ use redis::streams::{StreamId, StreamPendingCountReply, StreamRangeReply, Stream
 use redis::{Client, Commands as _, Connection, ConnectionInfo, Pipeline, RedisError, cmd};
 use tracing::warn;
 
+use super::snapshot::Snapshot;
 use super::wire::{JobRequest, JobStatus, Message, Offer};
 use super::{keys, resolved};
 
@@ -157,8 +158,16 @@ impl Queue {
     }
 
     /// Lets web know of a job.
-    pub(crate) fn publish(&mut self, request: &JobRequest, status: &JobStatus) -> Result<()> {
-        let mut fields = vec![("status", serde_json::to_string(status)?)];
+    pub(crate) fn publish(
+        &mut self,
+        request: &JobRequest,
+        status: &JobStatus,
+        snapshot: &Snapshot,
+    ) -> Result<()> {
+        let mut fields = vec![
+            ("status", serde_json::to_string(status)?),
+            ("snapshot", serde_json::to_string(snapshot)?),
+        ];
         // The spec is large and stays as it is.
         if self.announced.insert(status.id.clone()) {
             fields.push(("spec", serde_json::to_string(&request.spec)?));

@@ -84,6 +84,7 @@ fn router(app: Arc<App>) -> Router {
         .route("/api/v1/jobs", post(create_job))
         .route("/api/v1/jobs/{id}", get(job_status))
         .route("/api/v1/jobs/{id}/spec", get(job_spec))
+        .route("/v1/jobs/{id}/snapshot", get(job_snapshot))
         .route("/api/v1/reservations", post(reserve))
         .route("/api/v1/results", post(result))
         .route("/api/v1/returns", post(give_back))
@@ -183,6 +184,10 @@ async fn job_status(State(app): Shared, Path(id): Path<String>) -> Result<Respon
 
 async fn job_spec(State(app): Shared, Path(id): Path<String>) -> Result<Response, Refusal> {
     job_field(&app, &id, "spec").await
+}
+
+async fn job_snapshot(State(app): Shared, Path(id): Path<String>) -> Result<Response, Refusal> {
+    job_field(&app, &id, "snapshot").await
 }
 
 async fn job_field(app: &App, id: &str, field: &str) -> Result<Response, Refusal> {

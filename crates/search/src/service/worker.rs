@@ -190,7 +190,7 @@ impl Worker {
     fn publish(&mut self, queue: &mut Queue) -> Result<(), Ended> {
         for id in &self.changed {
             if let Some(job) = self.book.job(id) {
-                queue.publish(&job.request, &job.status())?;
+                queue.publish(&job.request, &job.status(), &job.snapshot(now()))?;
             }
         }
         self.changed.clear();
