@@ -2,7 +2,7 @@
 //!
 //! A scenario drives the `bramble` program as a person with real hardware would, on the machines of a
 //! [`bramble_lab::Lab`]; it may look at them by SSH, but never prepares or mends anything behind bramble's
-//! back.
+//! back. [`scenario`] says what one is, [`scenarios`] holds all of them, [`runner`] runs those that are asked for.
 
 pub mod artefacts;
 pub mod household;
@@ -10,4 +10,7 @@ pub mod operator;
 pub mod pipeline;
 pub mod report;
 pub mod resize;
+pub mod runner;
+pub mod scenario;
+pub mod scenarios;
 pub mod setting;

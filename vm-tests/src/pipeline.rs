@@ -1,5 +1,5 @@
-//! The whole pipeline: eight machines out of the box become a Docker Swarm that computes a search and gets
-//! the right answer.
+//! The stages that scenarios are made of: machines out of the box become a Docker Swarm that computes a search
+//! and gets the right answer.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -56,15 +56,13 @@ pub struct Answer {
     pub shares: BTreeMap<String, u64>,
 }
 
-/// Makes the machines a cluster; again, to see that nothing is left to do.
+/// Makes the machines a cluster.
 ///
 /// # Errors
-/// When a node cannot be provisioned, or a second run changes something.
+/// When a node cannot be provisioned.
 pub fn provision(report: &Report, operator: &Operator, programs: &Programs) -> Result<()> {
-    let node = programs.node.display().to_string();
-    let arguments = ["provision", "--json", "--node-binary", &node];
     report.stage("provision", |stage| {
-        let output = operator.follow(&arguments, |line| note_event(stage, line))?;
+        let output = provisioned(stage, operator, programs)?;
         let counts = counts(&output)?;
         stage.note(format!(
             "{} nodes, {} changes",
@@ -72,9 +70,16 @@ pub fn provision(report: &Report, operator: &Operator, programs: &Programs) -> R
             counts.values().sum::<u64>()
         ));
         Ok(())
-    })?;
+    })
+}
+
+/// Does so again, to see that nothing is left to do.
+///
+/// # Errors
+/// When it changes something.
+pub fn provision_again(report: &Report, operator: &Operator, programs: &Programs) -> Result<()> {
     report.stage("provision again", |stage| {
-        let output = operator.follow(&arguments, |line| note_event(stage, line))?;
+        let output = provisioned(stage, operator, programs)?;
         let changed: Vec<String> = counts(&output)?
             .into_iter()
             .filter(|(_, changed)| *changed > 0)
@@ -88,6 +93,13 @@ pub fn provision(report: &Report, operator: &Operator, programs: &Programs) -> R
         );
         stage.note("no changes");
         Ok(())
+    })
+}
+
+fn provisioned(stage: &Stage, operator: &Operator, programs: &Programs) -> Result<String> {
+    let node = programs.node.display().to_string();
+    operator.follow(&["provision", "--json", "--node-binary", &node], |line| {
+        note_event(stage, line)
     })
 }
 
@@ -116,30 +128,41 @@ pub fn registry(report: &Report, operator: &Operator, programs: &Programs) -> Re
     })
 }
 
-/// Deploys the search service, and runs `search` on it.
+/// Deploys the search service.
 ///
 /// # Errors
-/// When the service does not come up, or the search does not end.
-pub fn search(
-    report: &Report,
-    operator: &Operator,
-    programs: &Programs,
-    search: &Search,
-) -> Result<Answer> {
+/// When it does not come up.
+pub fn service(report: &Report, operator: &Operator, programs: &Programs) -> Result<()> {
     let images = programs.images.display().to_string();
     report.stage("search service", |_| {
         operator.bramble(&["stack", "deploy", "seeds", "--images", &images])
     })?;
+    Ok(())
+}
+
+/// Has the cluster compute `search`.
+///
+/// # Errors
+/// When it does not end.
+pub fn search(report: &Report, operator: &Operator, search: &Search) -> Result<Answer> {
     report.stage("search", |stage| {
-        let arguments = search.arguments();
-        let words: Vec<&str> = ["search"]
-            .into_iter()
-            .chain(arguments.iter().map(String::as_str))
-            .collect();
-        let found = answer(&operator.bramble(&words)?)?;
+        let found = ask(operator, search)?;
         stage.note(summary(&found));
         Ok(found)
     })
+}
+
+/// As [`search()`], in no stage of its own.
+///
+/// # Errors
+/// When it does not end.
+pub fn ask(operator: &Operator, search: &Search) -> Result<Answer> {
+    let arguments = search.arguments();
+    let words: Vec<&str> = ["search"]
+        .into_iter()
+        .chain(arguments.iter().map(String::as_str))
+        .collect();
+    answer(&operator.bramble(&words)?)
 }
 
 /// Runs `search` on this machine alone.
@@ -161,11 +184,11 @@ pub fn search_alone(programs: &Programs, search: &Search) -> Result<Answer> {
     answer(&String::from_utf8(output.stdout)?)
 }
 
-/// Holds what the cluster answered against what this machine found alone, and against who took part.
+/// Holds what the cluster answered against what this machine found alone.
 ///
 /// # Errors
-/// When they differ, or a worker computed nothing.
-pub fn compare(cluster: &Cluster, found: &Answer, alone: &Answer) -> Result<()> {
+/// When they differ.
+pub fn compare(found: &Answer, alone: &Answer) -> Result<()> {
     let pretty = |value: &Value| serde_json::to_string_pretty(value).unwrap_or_default();
     ensure!(
         found.levels == alone.levels,
@@ -173,13 +196,21 @@ pub fn compare(cluster: &Cluster, found: &Answer, alone: &Answer) -> Result<()> 
         pretty(&found.levels),
         pretty(&alone.levels)
     );
+    Ok(())
+}
+
+/// Whether every worker took part in an answer.
+///
+/// # Errors
+/// When one computed nothing.
+pub fn shares(cluster: &Cluster, answer: &Answer) -> Result<()> {
     for worker in cluster.workers() {
-        let share = found.shares.get(&worker.name).copied().unwrap_or_default();
+        let share = answer.shares.get(&worker.name).copied().unwrap_or_default();
         ensure!(
             share > 0,
             "{} computed nothing; the shares were {:?}",
             worker.name,
-            found.shares
+            answer.shares
         );
     }
     Ok(())
@@ -354,11 +385,13 @@ mod tests {
         };
         let alone = answer(&text("00ff", 1.0, ""))?;
         let share = format!(r#","nodes":{{"{worker}":{{"seeds":9}}}}"#);
-        compare(&cluster, &answer(&text("00ff", 2.5, &share))?, &alone)?;
+        let found = answer(&text("00ff", 2.5, &share))?;
+        compare(&found, &alone)?;
+        shares(&cluster, &found)?;
 
-        let different = compare(&cluster, &answer(&text("00fe", 1.0, &share))?, &alone);
+        let different = compare(&answer(&text("00fe", 1.0, &share))?, &alone);
         assert!(format!("{:#}", different.expect_err("another digest")).contains("00fe"));
-        let idle = compare(&cluster, &answer(&text("00ff", 1.0, ""))?, &alone);
+        let idle = shares(&cluster, &answer(&text("00ff", 1.0, ""))?);
         assert!(format!("{:#}", idle.expect_err("nobody computed")).contains(&worker));
         assert_eq!(summary(&alone), "default: 1 of 9 dead, digest 00ff");
         Ok(())

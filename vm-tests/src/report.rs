@@ -133,13 +133,21 @@ impl Report {
         timing_table(&self.done(), self.started.elapsed().as_secs_f64())
     }
 
-    /// Writes the stages as a JUnit file: one test case each, in a suite named after the run.
-    ///
-    /// # Errors
-    /// When it cannot be written.
-    pub fn write_junit(&self, path: &Path) -> Result<()> {
+    /// The stages as a JUnit suite named after the run: one test case each, and one more for a `failure` that
+    /// happened in none of them.
+    fn junit_suite(&self, failure: Option<&str>) -> TestSuite {
         let mut suite = TestSuite::new(self.name.clone());
-        for stage in self.done() {
+        let mut stages = self.done();
+        if failure.is_some() && stages.iter().all(|stage| stage.failure.is_none()) {
+            stages.push(Done {
+                name: self.name.clone(),
+                start: 0.0,
+                seconds: self.started.elapsed().as_secs_f64(),
+                note: String::new(),
+                failure: failure.map(str::to_owned),
+            });
+        }
+        for stage in stages {
             let status = match &stage.failure {
                 None => TestCaseStatus::success(),
                 Some(failure) => {
@@ -157,14 +165,26 @@ impl Report {
             suite.add_test_case(case);
         }
         suite.set_time(self.started.elapsed());
-        let mut report = quick_junit::Report::new(self.name.clone());
-        report.add_test_suite(suite);
-        let file =
-            File::create(path).with_context(|| format!("cannot write {}", path.display()))?;
-        report
-            .serialize(file)
-            .with_context(|| format!("cannot write {}", path.display()))
+        suite
     }
+}
+
+/// Writes runs as a JUnit file: a suite each. A run that failed comes with why.
+///
+/// # Errors
+/// When it cannot be written.
+pub fn write_junit<'a>(
+    runs: impl IntoIterator<Item = (&'a Report, Option<String>)>,
+    path: &Path,
+) -> Result<()> {
+    let mut report = quick_junit::Report::new("vm-test");
+    for (run, failure) in runs {
+        report.add_test_suite(run.junit_suite(failure.as_deref()));
+    }
+    let file = File::create(path).with_context(|| format!("cannot write {}", path.display()))?;
+    report
+        .serialize(file)
+        .with_context(|| format!("cannot write {}", path.display()))
 }
 
 impl Stage<'_> {
@@ -258,16 +278,19 @@ mod tests {
 
         let dir = tempfile::tempdir()?;
         let path = dir.path().join("junit.xml");
-        report.write_junit(&path)?;
+        let elsewhere = Report::new("partition");
+        let why = "there is no worker9".to_owned();
+        write_junit([(&report, None), (&elsewhere, Some(why))], &path)?;
         let xml = std::fs::read_to_string(path)?;
         assert!(
-            xml.contains(r#"tests="2""#) && xml.contains(r#"failures="1""#),
+            xml.contains(r#"tests="3""#) && xml.contains(r#"failures="2""#),
             "{xml}"
         );
         assert!(
             xml.contains("worker3 is gone") && xml.contains("all there"),
             "{xml}"
         );
+        assert!(xml.contains("there is no worker9"), "{xml}");
         Ok(())
     }
 }

@@ -26,6 +26,9 @@ pub fn resize(text: &str, count: usize) -> Result<String> {
         .get_mut("nodes")
         .and_then(Value::as_array_mut)
         .context("the cluster file has no nodes")?;
+    if nodes.len() == count {
+        return Ok(text.to_owned());
+    }
     while nodes.len() < count {
         let last = nodes
             .last()

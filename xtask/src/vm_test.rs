@@ -1,20 +1,21 @@
-//! `cargo xtask vm-test`: the whole pipeline on emulated machines, from an empty store to the right answer.
+//! `cargo xtask vm-test`: scenarios on emulated machines; without a name the whole pipeline, from an empty store to
+//! the right answer.
 
-use std::fs;
 use std::path::PathBuf;
+use std::sync::OnceLock;
 use std::thread;
 
-use anyhow::{Context, Result};
-use bramble_cluster::spec::Cluster;
+use anyhow::{Result, bail};
 use bramble_image::rootfs;
+use bramble_lab::Usage;
 use bramble_lab::template::Template;
-use bramble_lab::{Lab, Usage};
 use serde::Serialize;
-use vm_tests::operator::{Operator, Programs};
+use vm_tests::artefacts;
+use vm_tests::operator::Programs;
 use vm_tests::pipeline::{self, Answer, Search};
-use vm_tests::report::{Done, Report, Stage};
-use vm_tests::setting::{self, Place};
-use vm_tests::{artefacts, resize};
+use vm_tests::report::{self, Done, Report, Stage};
+use vm_tests::runner::{self, Ended, Options};
+use vm_tests::scenario::{self, Bench, Filter, Scenario, When};
 
 use crate::doctor::Scope;
 use crate::{cross, doctor, lock, oci, project, vm};
@@ -23,33 +24,47 @@ use crate::{cross, doctor, lock, oci, project, vm};
 ///
 /// Builds everything that is not in the store yet, clones the cluster's machines from one that was booted,
 /// provisions them with the same `bramble` that real hardware gets, starts registry and search service, and
-/// holds the search's answer against one that this machine computes alone.
+/// holds the search's answer against one that this machine computes alone. That is the scenario `pipeline`; others
+/// show what becomes of a cluster when its machines and its network fail.
 #[derive(clap::Args)]
 #[command(after_help = "\
 Examples:
   cargo xtask vm-test
   cargo xtask vm-test --nodes 3 --seeds 65536
   cargo xtask vm-test --keep && cargo xtask vm ssh worker3
+  cargo xtask vm-test --list
+  cargo xtask vm-test partition power-cut
+  cargo xtask vm-test --when nightly --skip three-managers
 
 As root on Debian, what is missing is installed first; otherwise the command for it is shown.")]
 pub(crate) struct Args {
-    /// The cluster file
-    #[arg(
-        long,
-        value_name = "FILE",
-        default_value = "fixtures/clusters/eight-pi.toml"
-    )]
-    cluster: PathBuf,
-    /// Its first N nodes, or as many more workers (2 to 16)
+    /// Scenarios whose names contain one of these [default: pipeline]
+    names: Vec<String>,
+    /// Names are whole names
+    #[arg(long)]
+    exact: bool,
+    /// Leave out those whose names contain this
+    #[arg(long, value_name = "NAME")]
+    skip: Vec<String>,
+    /// Those that are run on every commit, or nightly
+    #[arg(long, value_parser = when)]
+    when: Option<When>,
+    /// Show the scenarios that would be run, all if no name is given, and run none
+    #[arg(long)]
+    list: bool,
+    /// A cluster file in place of the scenarios' own
+    #[arg(long, value_name = "FILE")]
+    cluster: Option<PathBuf>,
+    /// Its first N nodes, or as many more workers (2 to 16) [default: the scenario's]
     #[arg(long, value_name = "N")]
     nodes: Option<usize>,
     /// How many seeds to search at each of the three levels
     #[arg(long, value_name = "N", default_value_t = 1 << 20, value_parser = clap::value_parser!(u64).range(1..=1 << 32))]
     seeds: u64,
-    /// Leave the machines running, for `cargo xtask vm`
+    /// Leave the last machines running, for `cargo xtask vm`
     #[arg(long)]
     keep: bool,
-    /// Print what came out as JSON
+    /// Print what came out as JSON, an object for each scenario
     #[arg(long)]
     json: bool,
     /// Compile for the nodes by means of `cross` (see Cross.toml)
@@ -60,68 +75,136 @@ pub(crate) struct Args {
     mirror: Option<String>,
 }
 
-/// What a run came to.
+fn when(text: &str) -> Result<When, String> {
+    match text {
+        "every-commit" => Ok(When::EveryCommit),
+        "nightly" => Ok(When::Nightly),
+        _ => Err("it is every-commit or nightly".to_owned()),
+    }
+}
+
+/// What a scenario came to.
 #[derive(Serialize)]
 struct Outcome<'a> {
-    cluster: &'a str,
-    nodes: usize,
+    scenario: &'a str,
+    passed: bool,
+    failure: Option<String>,
     stages: Vec<Done>,
-    answer: &'a Answer,
+    answer: &'a Option<Answer>,
     /// Host memory at its peak in KiB, and CPU time of all machines in milliseconds.
-    usage: &'a Usage,
+    usage: &'a Option<Usage>,
 }
 
 pub(crate) fn run(args: &Args) -> Result<()> {
-    let report = Report::new("pipeline");
-    let cluster_file = read_cluster(args)?;
-    let (cluster, _) = Cluster::parse(&args.cluster.display().to_string(), &cluster_file)?;
-    let place = Place::fresh(&project::target_dir().join("vm-test").join(&cluster.name))?;
+    let scenarios = chosen(args)?;
+    if args.list {
+        match args.json {
+            true => println!("{:#}", scenario::json(&scenarios)),
+            false => print!("{}", scenario::table(&scenarios)),
+        }
+        return Ok(());
+    }
+    let options = Options {
+        root: project::root(),
+        directory: project::target_dir().join("vm-test"),
+        cluster: args.cluster.clone(),
+        nodes: args.nodes,
+        keep: args.keep,
+    };
+    let ended = runner::run(
+        &scenarios,
+        &options,
+        |report| build(args, report),
+        |it| {
+            tell(it, scenarios.len() > 1);
+        },
+    )?;
 
-    let outcome = rehearse(args, &report, &cluster, &cluster_file, &place);
-
-    let junit = place.logs.join("junit.xml");
-    report.write_junit(&junit)?;
-    eprintln!("\n{}", report.timing_table());
-    eprintln!("logs and JUnit report: {}", place.logs.display());
-    let (answer, usage) = outcome?;
-    eprintln!("{}", shown(&answer, &usage));
+    let junit = runner::junit(&options.directory);
+    let failure = |ended: &Ended| {
+        ended
+            .outcome
+            .as_ref()
+            .err()
+            .map(|error| format!("{error:#}"))
+    };
+    report::write_junit(
+        ended.iter().map(|ended| (&ended.report, failure(ended))),
+        &junit,
+    )?;
+    eprintln!("JUnit report: {}", junit.display());
     if args.json {
-        let outcome = Outcome {
-            cluster: &cluster.name,
-            nodes: cluster.nodes.len(),
-            stages: report.done(),
-            answer: &answer,
-            usage: &usage,
-        };
-        println!("{}", serde_json::to_string_pretty(&outcome)?);
+        for ended in &ended {
+            let outcome = Outcome {
+                scenario: ended.scenario.name,
+                passed: ended.outcome.is_ok(),
+                failure: failure(ended),
+                stages: ended.report.done(),
+                answer: &ended.answer,
+                usage: &ended.usage,
+            };
+            println!("{}", serde_json::to_string_pretty(&outcome)?);
+        }
     }
-    Ok(())
+    verdict(ended)
 }
 
-fn read_cluster(args: &Args) -> Result<String> {
-    let text = fs::read_to_string(&args.cluster)
-        .with_context(|| format!("cannot read the cluster file {}", args.cluster.display()))?;
-    match args.nodes {
-        Some(count) => resize::resize(&text, count).with_context(|| {
-            format!(
-                "cannot make a cluster of {count} nodes of {}",
-                args.cluster.display()
-            )
-        }),
-        None => Ok(text),
+fn chosen(args: &Args) -> Result<Vec<&'static Scenario>> {
+    let mut names = args.names.clone();
+    // What a newcomer calls is the pipeline and no more.
+    if names.is_empty() && args.when.is_none() && !args.list {
+        names.push("pipeline".to_owned());
+    }
+    let filter = Filter {
+        names,
+        exact: args.exact,
+        skip: args.skip.clone(),
+        when: args.when,
+    };
+    filter.choose()
+}
+
+/// Shows what came of a scenario when it is over.
+fn tell(ended: &Ended, is_one_of_several: bool) {
+    eprintln!("\n{}", ended.report.timing_table());
+    eprintln!("logs: {}", ended.logs.display());
+    if let (Some(answer), Some(usage)) = (&ended.answer, &ended.usage) {
+        eprintln!("{}", shown(answer, usage));
+    }
+    match &ended.outcome {
+        Ok(()) => eprintln!("{} holds", ended.scenario.name),
+        // That of a single one is the error of the whole.
+        Err(error) if is_one_of_several => eprintln!("{} failed: {error:#}", ended.scenario.name),
+        Err(_) => {}
     }
 }
 
-fn rehearse(
-    args: &Args,
-    report: &Report,
-    cluster: &Cluster,
-    cluster_file: &str,
-    place: &Place,
-) -> Result<(Answer, Usage)> {
+/// The error of a single scenario is that of the run; of several, it says which failed.
+fn verdict(ended: Vec<Ended>) -> Result<()> {
+    let all = ended.len();
+    let mut failed: Vec<Ended> = ended.into_iter().filter(|it| it.outcome.is_err()).collect();
+    match failed.len() {
+        0 => Ok(()),
+        1 if all == 1 => failed.remove(0).outcome,
+        count => {
+            let names: Vec<&str> = failed.iter().map(|it| it.scenario.name).collect();
+            bail!("{count} of {all} scenarios failed: {}", names.join(", "))
+        }
+    }
+}
+
+/// Programs and machines have nothing to do with each other, so they are built side by side.
+fn build(args: &Args, report: &Report) -> Result<Bench> {
     report.stage("tools", |_| doctor::ensure(Scope::Rehearse, true))?;
     let supervisor = vm::supervisor()?;
-    let (programs, [node, household]) = build(args, report, &supervisor)?;
+    let (programs, [node, household]) = thread::scope(|scope| {
+        let machines = scope.spawn(|| templates(report, args.mirror.as_deref(), &supervisor));
+        let programs = programs(report, args);
+        let machines = machines
+            .join()
+            .map_err(|_| anyhow::anyhow!("building the machines panicked"))?;
+        anyhow::Ok((programs?, machines?))
+    })?;
     let search = Search {
         world: project::root().join("fixtures/worlds/axiom-verge.toml"),
         levels: ["default", "advanced", "masochist"]
@@ -131,84 +214,13 @@ fn rehearse(
         rng: "dotnet".to_owned(),
         seeds: args.seeds,
     };
-
-    let files = place.files();
-    fs::write(files.cluster(), cluster_file)?;
-    // Filled in when the machines have ports.
-    fs::write(files.ssh_config(), "")?;
-    let operator = Operator::new(&programs.bramble, &files, &place.logs);
-    report.stage("cluster file and keys", |_| {
-        operator.bramble(&["check"])?;
-        operator.bramble(&["keys"])
-    })?;
-    let lab = report.stage("machines", |stage| {
-        let mut lab = setting::start(cluster, place, &node, &household, &supervisor)?;
-        setting::wait_until_online(&mut lab, cluster, |online, all| {
-            stage.note(format!("{online} of {all} online"))
-        })?;
-        anyhow::Ok(lab)
-    })?;
-
-    let answer = on_machines(report, &operator, &programs, cluster, &search);
-    let answer = answer.map_err(|error| with_consoles(error, cluster, &lab));
-    let usage = lab.attached().usage()?;
-    finish(args, report, lab)?;
-    Ok((answer?, usage))
-}
-
-/// Adds what the machines that an error names had to say last.
-fn with_consoles(error: anyhow::Error, cluster: &Cluster, lab: &Lab) -> anyhow::Error {
-    let text = format!("{error:#}");
-    let named = cluster
-        .nodes
-        .iter()
-        .filter(|node| text.contains(&node.name));
-    let consoles: Vec<String> = named.map(|node| lab.console_tail(&node.name)).collect();
-    anyhow::anyhow!("{text}\n{}", consoles.join("\n"))
-}
-
-/// Everything that is done to running machines.
-fn on_machines(
-    report: &Report,
-    operator: &Operator,
-    programs: &Programs,
-    cluster: &Cluster,
-    search: &Search,
-) -> Result<Answer> {
-    pipeline::provision(report, operator, programs)?;
-    pipeline::registry(report, operator, programs)?;
-    let found = pipeline::search(report, operator, programs, search)?;
-    pipeline::witness(report, operator, cluster)?;
-    report.stage("the same alone", |stage| {
-        let alone = pipeline::search_alone(programs, search)?;
-        pipeline::compare(cluster, &found, &alone)?;
-        stage.note("the same answer");
-        Ok(())
-    })?;
-    Ok(found)
-}
-
-fn finish(args: &Args, report: &Report, lab: Lab) -> Result<()> {
-    if args.keep {
-        let name = lab.attached().name();
-        lab.detach()?;
-        report.say(&format!(
-            "the lab {name} goes on; `cargo xtask vm --help` says what to do with it"
-        ));
-        return Ok(());
-    }
-    report.stage("clearing away", |_| lab.down())
-}
-
-/// Programs and machines have nothing to do with each other, so they are built side by side.
-fn build(args: &Args, report: &Report, supervisor: &[String]) -> Result<(Programs, [Template; 2])> {
-    thread::scope(|scope| {
-        let machines = scope.spawn(|| templates(report, args.mirror.as_deref(), supervisor));
-        let programs = programs(report, args);
-        let machines = machines
-            .join()
-            .map_err(|_| anyhow::anyhow!("building the machines panicked"))?;
-        Ok((programs?, machines?))
+    Ok(Bench {
+        programs,
+        node,
+        household,
+        supervisor,
+        search,
+        alone: OnceLock::new(),
     })
 }
 

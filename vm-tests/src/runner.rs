@@ -1,0 +1,260 @@
+//! Runs scenarios: one after the other, each once, on as few labs as their meaning allows.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
+use bramble_cluster::spec::Cluster;
+use bramble_lab::{Lab, Usage};
+
+use crate::operator::Operator;
+use crate::pipeline::{self, Answer};
+use crate::report::Report;
+use crate::resize;
+use crate::scenario::{Bench, On, Rehearsal, Scenario};
+use crate::setting::{self, Place};
+
+/// What whoever asks for scenarios may say about all of them.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// The repository, in which the cluster files are.
+    pub root: PathBuf,
+    /// Where scratch and logs go, in a directory for each lab.
+    pub directory: PathBuf,
+    /// A cluster file in place of the scenarios' own.
+    pub cluster: Option<PathBuf>,
+    /// A number of nodes in place of the scenarios' own.
+    pub nodes: Option<usize>,
+    /// Leave the last lab running.
+    pub keep: bool,
+}
+
+/// A scenario that has been run.
+pub struct Ended {
+    /// Which.
+    pub scenario: &'static Scenario,
+    /// Its stages.
+    pub report: Report,
+    /// Whether it holds.
+    pub outcome: Result<()>,
+    /// The last answer that the cluster gave in it.
+    pub answer: Option<Answer>,
+    /// What its lab has used of the host since it began, where it had one.
+    pub usage: Option<Usage>,
+    /// Where its logs are.
+    pub logs: PathBuf,
+}
+
+/// A lab that stands, for the next scenario to use.
+struct Standing {
+    /// What its cluster was made of.
+    file: String,
+    cluster: Cluster,
+    place: Place,
+    operator: Operator,
+    lab: Lab,
+    /// Whether it is a cluster with a search service.
+    is_cluster: bool,
+}
+
+/// Runs `scenarios`, and tells `each` what came of them. What all need is built in the report of the first.
+/// A scenario that fails takes its lab with it; the next gets a new one.
+///
+/// # Errors
+/// When what they need cannot be built, or a lab does not go away. A scenario that fails is no error here.
+pub fn run(
+    scenarios: &[&'static Scenario],
+    options: &Options,
+    build: impl FnOnce(&Report) -> Result<Bench>,
+    mut each: impl FnMut(&Ended),
+) -> Result<Vec<Ended>> {
+    let mut build = Some(build);
+    let mut bench = None;
+    let mut standing: Option<Standing> = None;
+    let mut ended = Vec::new();
+    for (number, &scenario) in scenarios.iter().enumerate() {
+        let report = Report::new(scenario.name);
+        if let Some(build) = build.take() {
+            bench = Some(build(&report)?);
+        }
+        let bench = bench.as_ref().context("nothing was built")?;
+
+        let mut done = Ended {
+            scenario,
+            report,
+            outcome: Ok(()),
+            answer: None,
+            usage: None,
+            logs: options.directory.join(scenario.name).join("logs"),
+        };
+        done.outcome = perform(&mut done, bench, options, &mut standing);
+        let next = scenarios.get(number + 1);
+        if let Some(stands) = standing.take() {
+            done.logs.clone_from(&stands.place.logs);
+            done.usage = stands.lab.attached().usage().ok();
+            standing = pass_on(stands, &done, next.copied(), options)?;
+        }
+        each(&done);
+        ended.push(done);
+    }
+    Ok(ended)
+}
+
+/// Runs one scenario on a lab that fits, which is made if none stands.
+fn perform(
+    done: &mut Ended,
+    bench: &Bench,
+    options: &Options,
+    standing: &mut Option<Standing>,
+) -> Result<()> {
+    let report = &done.report;
+    let body = match done.scenario.on {
+        On::Nothing(body) => return body(bench, report),
+        On::NewMachines(body) | On::Cluster(body) => body,
+    };
+    let mut stands = match standing.take() {
+        Some(stands) => stands,
+        None => stand_up(done.scenario, report, bench, options)?,
+    };
+    let as_cluster = matches!(done.scenario.on, On::Cluster(_));
+    let outcome = match as_cluster && !stands.is_cluster {
+        true => make_cluster(report, bench, &stands.operator),
+        false => Ok(()),
+    };
+    stands.is_cluster = true;
+    let mut rehearsal = Rehearsal {
+        report,
+        bench,
+        cluster: &stands.cluster,
+        operator: &stands.operator,
+        place: &stands.place,
+        lab: &mut stands.lab,
+        answer: None,
+    };
+    let outcome = outcome.and_then(|()| body(&mut rehearsal));
+    done.answer = rehearsal.answer;
+    let outcome = outcome.map_err(|error| with_consoles(error, &stands));
+    *standing = Some(stands);
+    outcome
+}
+
+/// Keeps a lab for the next scenario or for the person who asked for that, or ends it.
+fn pass_on(
+    stands: Standing,
+    done: &Ended,
+    next: Option<&'static Scenario>,
+    options: &Options,
+) -> Result<Option<Standing>> {
+    let report = &done.report;
+    let Some(next) = next else {
+        if options.keep {
+            let name = stands.lab.attached().name();
+            stands.lab.detach()?;
+            report.say(&format!(
+                "the lab {name} goes on; `cargo xtask vm --help` says what to do with it"
+            ));
+            return Ok(None);
+        }
+        report.stage("clearing away", |_| stands.lab.down())?;
+        return Ok(None);
+    };
+    let shareable = |scenario: &Scenario| matches!(scenario.on, On::Cluster(_));
+    if done.outcome.is_ok()
+        && shareable(done.scenario)
+        && shareable(next)
+        && cluster_file(next, options)?.1 == stands.file
+    {
+        return Ok(Some(stands));
+    }
+    report.stage("clearing away", |_| stands.lab.down())?;
+    Ok(None)
+}
+
+/// The file of a scenario's cluster, and its text with as many nodes as are wanted.
+fn cluster_file(scenario: &Scenario, options: &Options) -> Result<(PathBuf, String)> {
+    let path = match &options.cluster {
+        Some(path) => path.clone(),
+        None => options.root.join(scenario.cluster),
+    };
+    let text = fs::read_to_string(&path)
+        .with_context(|| format!("cannot read the cluster file {}", path.display()))?;
+    let count = match (options.nodes, &options.cluster) {
+        (Some(count), _) => count,
+        (None, None) => scenario.nodes,
+        (None, Some(_)) => return Ok((path, text)),
+    };
+    let resized = resize::resize(&text, count).with_context(|| {
+        format!(
+            "cannot make a cluster of {count} nodes of {}",
+            path.display()
+        )
+    })?;
+    Ok((path, resized))
+}
+
+/// Machines out of the box, and an operator who has keys.
+fn stand_up(
+    scenario: &Scenario,
+    report: &Report,
+    bench: &Bench,
+    options: &Options,
+) -> Result<Standing> {
+    let (path, file) = cluster_file(scenario, options)?;
+    let (cluster, _) = Cluster::parse(&path.display().to_string(), &file)?;
+    let place = Place::fresh(&options.directory.join(scenario.name))?;
+    let files = place.files();
+    fs::write(files.cluster(), &file)?;
+    // Filled in when the machines have ports.
+    fs::write(files.ssh_config(), "")?;
+    let operator = Operator::new(&bench.programs.bramble, &files, &place.logs);
+    report.stage("cluster file and keys", |_| {
+        operator.bramble(&["check"])?;
+        operator.bramble(&["keys"])
+    })?;
+    let lab = report.stage("machines", |stage| {
+        let mut lab = setting::start(
+            &cluster,
+            &place,
+            &bench.node,
+            &bench.household,
+            &bench.supervisor,
+        )?;
+        setting::wait_until_online(&mut lab, &cluster, |online, all| {
+            stage.note(format!("{online} of {all} online"))
+        })?;
+        anyhow::Ok(lab)
+    })?;
+    Ok(Standing {
+        file,
+        cluster,
+        place,
+        operator,
+        lab,
+        is_cluster: false,
+    })
+}
+
+fn make_cluster(report: &Report, bench: &Bench, operator: &Operator) -> Result<()> {
+    pipeline::provision(report, operator, &bench.programs)?;
+    pipeline::registry(report, operator, &bench.programs)?;
+    pipeline::service(report, operator, &bench.programs)
+}
+
+/// Adds what the machines that an error names had to say last.
+fn with_consoles(error: anyhow::Error, stands: &Standing) -> anyhow::Error {
+    let text = format!("{error:#}");
+    let named = stands
+        .cluster
+        .nodes
+        .iter()
+        .filter(|node| text.contains(&node.name));
+    let consoles: Vec<String> = named
+        .map(|node| stands.lab.console_tail(&node.name))
+        .collect();
+    anyhow::anyhow!("{text}\n{}", consoles.join("\n"))
+}
+
+/// Where the JUnit report of a run is, below [`Options::directory`].
+pub fn junit(directory: &Path) -> PathBuf {
+    directory.join("junit.xml")
+}

@@ -1,0 +1,277 @@
+//! What a scenario is, and how those to be run are chosen.
+
+use std::fmt;
+use std::sync::OnceLock;
+
+use anyhow::{Result, bail};
+use bramble_cluster::spec::Cluster;
+use bramble_lab::Lab;
+use bramble_lab::template::Template;
+use serde::Serialize;
+
+use crate::operator::{Operator, Programs};
+use crate::pipeline::{self, Answer, Search};
+use crate::report::Report;
+use crate::scenarios::SCENARIOS;
+use crate::setting::Place;
+
+/// Something that must hold, and how it is shown on emulated machines.
+#[derive(Debug)]
+pub struct Scenario {
+    /// What it is asked for by.
+    pub name: &'static str,
+    /// What holds if it passes, in a sentence.
+    pub shows: &'static str,
+    /// When it is run without being asked for.
+    pub when: When,
+    /// The cluster file, in the repository.
+    pub cluster: &'static str,
+    /// How many of its nodes, beside the household.
+    pub nodes: usize,
+    /// How many seconds it took alone on two cores with a filled store; `None` until somebody has measured it.
+    pub measured: Option<u32>,
+    /// What it is done to.
+    pub on: On,
+}
+
+/// When a scenario is run without being asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum When {
+    /// By `cargo xtask ci`, and so on every commit.
+    EveryCommit,
+    /// Once a night.
+    Nightly,
+}
+
+impl fmt::Display for When {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        f.pad(match self {
+            When::EveryCommit => "every commit",
+            When::Nightly => "nightly",
+        })
+    }
+}
+
+/// What a scenario begins with, and its body.
+#[derive(Debug, Clone, Copy)]
+pub enum On {
+    /// No machines: it makes its own of what was built.
+    Nothing(fn(&Bench, &Report) -> Result<()>),
+    /// The cluster's machines out of the box: flashed, reachable, and nothing more. Nobody else gets them.
+    NewMachines(fn(&mut Rehearsal) -> Result<()>),
+    /// A cluster that is provisioned and runs the search service, and that it leaves so: scenarios that are run
+    /// together share it.
+    Cluster(fn(&mut Rehearsal) -> Result<()>),
+}
+
+/// What was built before any scenario begins.
+#[derive(Debug)]
+pub struct Bench {
+    /// What the operator and the nodes run.
+    pub programs: Programs,
+    /// The booted machine that nodes are cloned from.
+    pub node: Template,
+    /// The one that the household is cloned from.
+    pub household: Template,
+    /// How a lab's supervisor is started, see [`Lab::launch`].
+    pub supervisor: Vec<String>,
+    /// What the cluster is to compute.
+    pub search: Search,
+    /// What this machine finds alone, once somebody has asked.
+    pub alone: OnceLock<Answer>,
+}
+
+impl Bench {
+    /// What this machine finds alone.
+    ///
+    /// # Errors
+    /// When `bramble-search` fails.
+    pub fn alone(&self) -> Result<&Answer> {
+        if let Some(alone) = self.alone.get() {
+            return Ok(alone);
+        }
+        let found = pipeline::search_alone(&self.programs, &self.search)?;
+        Ok(self.alone.get_or_init(|| found))
+    }
+}
+
+/// A scenario's view of the machines that it is done to.
+pub struct Rehearsal<'a> {
+    /// Stages are told to it.
+    pub report: &'a Report,
+    /// What was built.
+    pub bench: &'a Bench,
+    /// The cluster, as its file has it.
+    pub cluster: &'a Cluster,
+    /// Does everything that a person would do.
+    pub operator: &'a Operator,
+    /// Where the operator's files and the logs are.
+    pub place: &'a Place,
+    /// The machines, and what can befall them.
+    pub lab: &'a mut Lab,
+    /// What the last search came to, for those who look on.
+    pub answer: Option<Answer>,
+}
+
+impl Rehearsal<'_> {
+    /// Has the cluster search, and holds its answer against what this machine finds alone.
+    ///
+    /// # Errors
+    /// When the search does not end, or they differ.
+    pub fn search(&mut self) -> Result<&Answer> {
+        let found = pipeline::search(self.report, self.operator, &self.bench.search)?;
+        self.report.stage("the same alone", |stage| {
+            pipeline::compare(&found, self.bench.alone()?)?;
+            stage.note("the same answer");
+            Ok(())
+        })?;
+        Ok(self.answer.insert(found))
+    }
+}
+
+/// Which scenarios to run, in the manner of `cargo nextest`.
+#[derive(Debug, Clone, Default)]
+pub struct Filter {
+    /// Parts of names; all are meant where there are none.
+    pub names: Vec<String>,
+    /// Whether `names` are whole.
+    pub exact: bool,
+    /// Parts of names of those to leave out; whole, if `exact`.
+    pub skip: Vec<String>,
+    /// Only those that are run then.
+    pub when: Option<When>,
+}
+
+impl Filter {
+    fn takes(&self, scenario: &Scenario) -> bool {
+        let meant = |name: &String| match self.exact {
+            true => scenario.name == name,
+            false => scenario.name.contains(name.as_str()),
+        };
+        (self.names.is_empty() || self.names.iter().any(meant))
+            && !self.skip.iter().any(meant)
+            && self.when.is_none_or(|when| when == scenario.when)
+    }
+
+    /// Those it takes, in the order of the list.
+    ///
+    /// # Errors
+    /// When a name means no scenario, or all that were meant are left out.
+    pub fn choose(&self) -> Result<Vec<&'static Scenario>> {
+        for name in &self.names {
+            let alone = Filter {
+                names: vec![name.clone()],
+                exact: self.exact,
+                ..Filter::default()
+            };
+            if !SCENARIOS.iter().any(|scenario| alone.takes(scenario)) {
+                let names: Vec<&str> = SCENARIOS.iter().map(|scenario| scenario.name).collect();
+                bail!(
+                    "no scenario is called `{name}`; there are {}",
+                    names.join(", ")
+                );
+            }
+        }
+        let chosen: Vec<_> = SCENARIOS
+            .iter()
+            .filter(|scenario| self.takes(scenario))
+            .collect();
+        if chosen.is_empty() {
+            bail!("no scenario is left to run; `--list` shows all");
+        }
+        Ok(chosen)
+    }
+}
+
+/// Scenarios as a table.
+pub fn table(scenarios: &[&Scenario]) -> String {
+    let mut table = String::new();
+    for scenario in scenarios {
+        let measured = scenario
+            .measured
+            .map_or("unmeasured".to_owned(), |seconds| format!("{seconds} s"));
+        table += &format!(
+            "{:<22} {:<12} {:>2} nodes  {measured:>10}  {}\n",
+            scenario.name, scenario.when, scenario.nodes, scenario.shows
+        );
+    }
+    table
+}
+
+/// Scenarios as data.
+pub fn json(scenarios: &[&Scenario]) -> serde_json::Value {
+    let rows = scenarios.iter().map(|scenario| {
+        serde_json::json!({
+            "name": scenario.name,
+            "shows": scenario.shows,
+            "when": scenario.when,
+            "cluster": scenario.cluster,
+            "nodes": scenario.nodes,
+            "measured_seconds": scenario.measured,
+        })
+    });
+    rows.collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+    use std::path::Path;
+
+    use super::*;
+    use crate::resize::NODES;
+
+    fn chosen(names: &[&str], exact: bool, skip: &[&str], when: Option<When>) -> Vec<&'static str> {
+        let owned = |names: &[&str]| names.iter().map(|&name| name.to_owned()).collect();
+        let filter = Filter {
+            names: owned(names),
+            exact,
+            skip: owned(skip),
+            when,
+        };
+        let chosen = filter.choose().expect("some");
+        chosen.iter().map(|scenario| scenario.name).collect()
+    }
+
+    #[test]
+    fn names_choose() {
+        assert_eq!(chosen(&["pipe"], false, &[], None), ["pipeline"]);
+        assert_eq!(
+            chosen(&["idempotence", "pipeline"], true, &[], None),
+            ["pipeline", "idempotence"]
+        );
+        assert!(!chosen(&[], false, &["pipe"], None).contains(&"pipeline"));
+        assert!(chosen(&[], false, &[], Some(When::EveryCommit)).contains(&"pipeline"));
+        assert_eq!(chosen(&[], false, &[], None).len(), SCENARIOS.len());
+    }
+
+    #[test]
+    fn names_that_mean_nothing_are_refused() {
+        let filter = |name: &str, exact| Filter {
+            names: vec![name.to_owned()],
+            exact,
+            ..Filter::default()
+        };
+        for (name, exact) in [("pipelines", false), ("pipe", true)] {
+            let error = filter(name, exact).choose().expect_err(name);
+            assert!(error.to_string().contains("pipeline, "), "{error}");
+        }
+    }
+
+    #[test]
+    fn scenarios_are_well_declared() {
+        let names: BTreeSet<&str> = SCENARIOS.iter().map(|scenario| scenario.name).collect();
+        assert_eq!(names.len(), SCENARIOS.len(), "each has a name of its own");
+        for scenario in SCENARIOS {
+            assert!(NODES.contains(&scenario.nodes), "{}", scenario.name);
+            let cluster = Path::new("..").join(scenario.cluster);
+            assert!(
+                cluster.is_file(),
+                "{} has no {}",
+                scenario.name,
+                cluster.display()
+            );
+        }
+    }
+}
