@@ -75,8 +75,10 @@ impl Report {
         let outcome = work(&stage);
         let seconds = (self.started.elapsed() - start).as_secs_f64();
         let note = lock(&stage.note).clone();
-        self.close(&stage, seconds, &note, outcome.is_ok());
         let failure = outcome.as_ref().err().map(|error| format!("{error:#}"));
+        // Why, at once: what runs beside it may take minutes more.
+        let why = failure.as_ref().and_then(|failure| failure.lines().next());
+        self.close(&stage, seconds, why.unwrap_or(&note), outcome.is_ok());
         lock(&self.done).push(Done {
             name: name.to_owned(),
             start: start.as_secs_f64(),
