@@ -50,6 +50,7 @@ pub(crate) enum Command {
     Web(WebArgs),
     Worker(WorkerArgs),
     Miner(MinerArgs),
+    Engine(EngineArgs),
     Healthcheck(HealthcheckArgs),
 }
 
@@ -216,7 +217,7 @@ pub(crate) struct SubmitArgs {
     pub(crate) patience: u64,
 }
 
-/// Serve the HTTP API: lend ranges to miners, take results
+/// Serve the page and the HTTP API: lend ranges to miners, take results
 #[derive(Debug, clap::Args)]
 pub(crate) struct WebArgs {
     /// Where to listen
@@ -235,6 +236,34 @@ pub(crate) struct WebArgs {
         default_value = "redis://messages:6379"
     )]
     pub(crate) redis: String,
+    /// Who tells what runs where: host and port of `bramble-search engine` [default: nobody]
+    #[arg(long, value_name = "HOST:PORT", env = "BRAMBLE_ENGINE", value_parser = host_and_port)]
+    pub(crate) engine: Option<(String, u16)>,
+}
+
+fn host_and_port(text: &str) -> Result<(String, u16), String> {
+    let parts = text.rsplit_once(':').filter(|(host, _)| !host.is_empty());
+    let place = parts.and_then(|(host, port)| Some((host.to_owned(), port.parse().ok()?)));
+    place.ok_or_else(|| "it should be as engine:2375".to_owned())
+}
+
+/// Tell what runs where: nodes, services and tasks of the Docker engine, and nothing else
+///
+/// Stands before the engine's socket, which gives all power over the node to whoever reaches it. Only
+/// GET /nodes, /services and /tasks are answered, and of the answers only names, roles and states are let through.
+#[derive(Debug, clap::Args)]
+pub(crate) struct EngineArgs {
+    /// Where to listen
+    #[arg(
+        long,
+        value_name = "ADDRESS",
+        env = "BRAMBLE_LISTEN",
+        default_value = "0.0.0.0:2375"
+    )]
+    pub(crate) listen: SocketAddr,
+    /// The engine's socket
+    #[arg(long, value_name = "PATH", default_value = "/var/run/docker.sock")]
+    pub(crate) socket: PathBuf,
 }
 
 /// Keep the ledger: cut jobs into ranges, offer them, enter results

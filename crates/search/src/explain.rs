@@ -12,21 +12,21 @@ use crate::spec::{Spec, read_world};
 
 /// One seed as it is told to programs.
 #[derive(Serialize)]
-struct Explanation<'a> {
-    verdict: &'static str,
-    reason: Option<&'static str>,
-    spheres: u8,
-    placed: usize,
-    placement: Vec<Place<'a>>,
+pub(crate) struct Explanation<'a> {
+    pub(crate) verdict: &'static str,
+    pub(crate) reason: Option<&'static str>,
+    pub(crate) spheres: u8,
+    pub(crate) placed: usize,
+    pub(crate) placement: Vec<Place<'a>>,
 }
 
 #[derive(Serialize)]
-struct Place<'a> {
-    location: &'a str,
-    item: Option<&'a str>,
-    sphere: Option<u8>,
+pub(crate) struct Place<'a> {
+    pub(crate) location: &'a str,
+    pub(crate) item: Option<&'a str>,
+    pub(crate) sphere: Option<u8>,
     #[serde(skip)]
-    grants: Vec<&'a str>,
+    pub(crate) grants: Vec<&'a str>,
 }
 
 pub(crate) fn main(args: &ExplainArgs) -> Result<(), Failure> {
@@ -56,7 +56,7 @@ pub(crate) fn main(args: &ExplainArgs) -> Result<(), Failure> {
 }
 
 impl<'a> Explanation<'a> {
-    fn new(world: &'a World, level: usize, found: &Arrangement) -> Self {
+    pub(crate) fn new(world: &'a World, level: usize, found: &Arrangement) -> Self {
         let (verdict, reason) = match found.verdict {
             Verdict::Completable => ("completable", None),
             Verdict::Stuck => ("dead", Some("stuck")),

@@ -51,6 +51,7 @@ fn dispatch(command: Command) -> Result<(), Failure> {
         Command::Web(args) => service::web::main(&args),
         Command::Worker(args) => service::worker::main(&args),
         Command::Miner(args) => service::miner::main(&args),
+        Command::Engine(args) => service::engine::proxy::main(&args),
         Command::Healthcheck(args) => service::healthcheck(&args),
     }
 }

@@ -72,6 +72,27 @@ impl Bus {
         self.query(cmd("HGET").arg(keys::job(id)).arg(field)).await
     }
 
+    /// The ids of all jobs.
+    pub(crate) async fn jobs(&self) -> Result<Vec<String>> {
+        let (mut cursor, mut jobs) = (0, Vec::new());
+        loop {
+            let mut scan = cmd("SCAN");
+            scan.arg(cursor).arg("MATCH").arg(keys::job("*"));
+            let (next, found): (u64, Vec<String>) = self.query(&scan).await?;
+            let prefix = keys::job("");
+            jobs.extend(
+                found
+                    .iter()
+                    .filter_map(|key| key.strip_prefix(&prefix))
+                    .map(str::to_owned),
+            );
+            cursor = next;
+            if cursor == 0 {
+                return Ok(jobs);
+            }
+        }
+    }
+
     /// Whether worker was heard of lately.
     pub(crate) async fn has_worker(&self) -> Result<bool> {
         self.query(cmd("EXISTS").arg(keys::WORKER)).await

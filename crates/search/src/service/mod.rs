@@ -8,9 +8,11 @@
 mod book;
 mod bus;
 mod client;
+pub(crate) mod engine;
 mod ledger;
 pub(crate) mod miner;
 mod names;
+pub(crate) mod page;
 mod queue;
 mod snapshot;
 pub(crate) mod submit;

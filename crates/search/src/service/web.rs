@@ -20,10 +20,13 @@ use tokio::sync::watch;
 use tracing::{info, warn};
 
 use super::bus::Bus;
+use super::page::{self, feed};
+use super::snapshot::Snapshot;
 use super::wire::{ApiError, Ask, JobRequest, Message, Reservation, Return, Submission};
 use super::{log, now, redis_info};
 use crate::cli::WebArgs;
 use crate::failure::Failure;
+use crate::spec::Spec;
 
 /// A world of the largest size with long names is smaller.
 const MAX_BODY: usize = 4 << 20;
@@ -69,12 +72,40 @@ async fn serve(args: &WebArgs, bus: Bus) -> anyhow::Result<()> {
         .await
         .with_context(|| format!("cannot listen on {}", args.listen))?;
     info!("listening on {}", listener.local_addr()?);
-    let app = router(Arc::new(App { bus, stopping }));
+    let app = Arc::new(App { bus, stopping });
+    let page = feed::page(Told(app.clone()), args.engine.clone(), app.stopping.clone());
+    let app = page::router(page).fallback_service(router(app));
     axum::serve(listener, app)
         .with_graceful_shutdown(asked_to_stop)
         .await?;
     info!("stopped");
     Ok(())
+}
+
+/// What the page is told of jobs.
+struct Told(Arc<App>);
+
+impl feed::Source for Told {
+    async fn jobs(&self) -> anyhow::Result<Vec<String>> {
+        // Redis knows no order; time does.
+        let mut jobs = Vec::new();
+        for id in self.0.bus.jobs().await? {
+            let snapshot = self.snapshot(&id).await?;
+            jobs.extend(snapshot.map(|snapshot| (snapshot.job.created, id)));
+        }
+        jobs.sort_by(|a, b| a.0.total_cmp(&b.0));
+        Ok(jobs.into_iter().map(|(_, id)| id).collect())
+    }
+
+    async fn snapshot(&self, job: &str) -> anyhow::Result<Option<Snapshot>> {
+        let json = self.0.bus.job(job, "snapshot").await?;
+        Ok(json.as_deref().map(serde_json::from_str).transpose()?)
+    }
+
+    async fn spec(&self, job: &str) -> anyhow::Result<Option<Spec>> {
+        let json = self.0.bus.job(job, "spec").await?;
+        Ok(json.as_deref().map(serde_json::from_str).transpose()?)
+    }
 }
 
 fn router(app: Arc<App>) -> Router {

@@ -1,0 +1,214 @@
+//! The page that people look at: made on the server, right without JavaScript, live with it.
+//!
+//! It is made from a [`View`], which somebody else keeps up to date, and knows nothing of ledgers and queues.
+
+mod assets;
+mod chart;
+pub(crate) mod feed;
+mod html;
+mod live;
+mod map;
+mod metrics;
+mod nodes;
+#[cfg(test)]
+mod sample;
+mod seed;
+#[cfg(test)]
+mod tests;
+pub(crate) mod view;
+mod words;
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::{Path, Query, Request, State};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::middleware::{self, Next};
+use axum::response::{IntoResponse, Redirect, Response};
+use axum::routing::get;
+use serde::Deserialize;
+use tokio::sync::{Semaphore, watch};
+use tracing::warn;
+
+use assets::{BERRY, SCRIPT, STYLE};
+use seed::{Explainer, Specs};
+use view::View;
+
+/// Nothing from elsewhere, nothing inline, nobody around it.
+const POLICY: &str = "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self'; \
+    connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'";
+
+/// What the page is made from.
+pub(crate) struct Page {
+    views: watch::Receiver<Arc<View>>,
+    /// Turns true when the process is to end.
+    stopping: watch::Receiver<bool>,
+    explainer: Explainer,
+    clients: Arc<Semaphore>,
+}
+
+type Shared = State<Arc<Page>>;
+
+#[derive(Deserialize)]
+struct Which {
+    job: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct Wanted {
+    job: Option<String>,
+    level: String,
+    seed: String,
+}
+
+impl Page {
+    pub(crate) fn new(
+        views: watch::Receiver<Arc<View>>,
+        stopping: watch::Receiver<bool>,
+        specs: Specs,
+    ) -> Arc<Self> {
+        Arc::new(Page {
+            views,
+            stopping,
+            explainer: Explainer::new(specs),
+            clients: Arc::new(Semaphore::new(live::MOST_CLIENTS)),
+        })
+    }
+
+    fn view(&self) -> Arc<View> {
+        self.views.borrow().clone()
+    }
+
+    /// How many look on at the moment.
+    pub(crate) fn clients(&self) -> usize {
+        live::MOST_CLIENTS - self.clients.available_permits()
+    }
+}
+
+/// The page's paths.
+pub(crate) fn router(page: Arc<Page>) -> Router {
+    Router::new()
+        .route("/", get(index))
+        .route("/events", get(events))
+        .route("/metrics", get(prometheus))
+        .route("/seed", get(look_up))
+        .route("/seed/{level}/{seed}", get(explain))
+        .route(STYLE.path(), get(async || STYLE.answer()))
+        .route(SCRIPT.path(), get(async || SCRIPT.answer()))
+        .route("/assets/berry.svg", get(berry))
+        .layer(middleware::from_fn(guard))
+        .with_state(page)
+}
+
+/// What every answer of the page says to browsers.
+async fn guard(request: Request, next: Next) -> Response {
+    let mut response = next.run(request).await;
+    let headers = response.headers_mut();
+    let fixed = [
+        (header::CONTENT_SECURITY_POLICY, POLICY),
+        (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+        (header::REFERRER_POLICY, "no-referrer"),
+    ];
+    for (name, value) in fixed {
+        headers.insert(name, HeaderValue::from_static(value));
+    }
+    headers
+        .entry(header::CACHE_CONTROL)
+        .or_insert(HeaderValue::from_static("no-store"));
+    response
+}
+
+async fn index(State(page): Shared, Query(which): Query<Which>) -> Response {
+    let view = page.view();
+    match (view.job(which.job.as_deref()), which.job) {
+        (None, Some(id)) => missing(&format!("There is no search {id:?}.")),
+        (job, _) => html::page(&view, job.map(Arc::as_ref)).into_response(),
+    }
+}
+
+async fn events(State(page): Shared, Query(which): Query<Which>) -> Response {
+    match page.clients.clone().try_acquire_owned() {
+        Ok(permit) => {
+            let (views, stopping) = (page.views.clone(), page.stopping.clone());
+            live::events(views, stopping, which.job, permit).into_response()
+        }
+        Err(_) => {
+            let headers = [(header::RETRY_AFTER, "30")];
+            let reason = "too many people look on; the page itself is there for all\n";
+            (StatusCode::SERVICE_UNAVAILABLE, headers, reason).into_response()
+        }
+    }
+}
+
+/// From the form to the seed's own address.
+async fn look_up(Query(wanted): Query<Wanted>) -> Response {
+    let Ok(seed) = wanted.seed.trim().parse() else {
+        return refused(&format!(
+            "{:?} is no seed: those are the numbers from 0 to 4294967295.",
+            wanted.seed
+        ));
+    };
+    Redirect::to(&html::seed_path(
+        &wanted.level,
+        seed,
+        &wanted.job.unwrap_or_default(),
+    ))
+    .into_response()
+}
+
+async fn explain(
+    State(page): Shared,
+    Path((level, seed)): Path<(String, u32)>,
+    Query(which): Query<Which>,
+    headers: HeaderMap,
+) -> Response {
+    let view = page.view();
+    let id = which.job.filter(|id| !id.is_empty());
+    let Some(shown) = view.job(id.as_deref()) else {
+        return missing("There is no such search.");
+    };
+    if !shown.levels.iter().any(|known| known.level == level) {
+        return missing(&format!("The search has no level {level:?}."));
+    }
+    let answer = match page.explainer.job(&shown.job.id).await {
+        Ok(Some(job)) => seed::answer(&headers, shown, &job, &level, seed),
+        Ok(None) => return missing("There is no such search."),
+        Err(error) => Err(error),
+    };
+    answer.unwrap_or_else(|error| {
+        warn!("explaining seed {seed} of {level}: {error:#}");
+        let reason = format!("It cannot be explained at the moment: {error:#}.");
+        told(StatusCode::SERVICE_UNAVAILABLE, "Not now", &reason)
+    })
+}
+
+async fn prometheus(State(page): Shared) -> Response {
+    match metrics::text(&page.view(), page.clients()) {
+        Ok(text) => ([(header::CONTENT_TYPE, metrics::MEDIA)], text).into_response(),
+        Err(error) => {
+            warn!("metrics: {error}");
+            StatusCode::INTERNAL_SERVER_ERROR.into_response()
+        }
+    }
+}
+
+async fn berry() -> impl IntoResponse {
+    let headers = [
+        (header::CONTENT_TYPE, "image/svg+xml"),
+        (header::CACHE_CONTROL, "public, max-age=86400"),
+    ];
+    (headers, BERRY)
+}
+
+fn missing(reason: &str) -> Response {
+    told(StatusCode::NOT_FOUND, "Not here", reason)
+}
+
+fn refused(reason: &str) -> Response {
+    told(StatusCode::BAD_REQUEST, "Not understood", reason)
+}
+
+/// A page with one sentence on it.
+fn told(status: StatusCode, title: &str, reason: &str) -> Response {
+    (status, html::told(title, reason)).into_response()
+}
