@@ -238,8 +238,9 @@ impl Recipe {
         ));
         if let Some(base) = base {
             argv.push("--skip=check/empty".to_owned());
+            // Without root, devices cannot be made; `mmdebstrap` puts the usual ones into the archive by itself.
             argv.push(format!(
-                "--setup-hook=tar -C \"$1\" -xpf '{}'",
+                "--setup-hook=tar -C \"$1\" --exclude='./dev/*' -xpf '{}'",
                 base.display()
             ));
         }
