@@ -34,7 +34,7 @@ pub(crate) struct Args {
 
 /// A key pair in the state directory, as it may be shown.
 #[derive(Debug, Serialize)]
-struct Pair {
+pub(crate) struct Pair {
     /// Who holds the private half.
     holder: String,
     /// The file of the private half; the public one has `.pub` appended.
@@ -85,20 +85,12 @@ pub(crate) fn run(context: &Context, args: &Args) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// Makes the pairs of the operator and of the nodes together, where they are missing.
-pub(crate) fn make_shared(cluster: &Cluster, state: &State) -> anyhow::Result<()> {
-    shared(cluster, state).map(drop)
-}
-
-fn shared(cluster: &Cluster, state: &State) -> anyhow::Result<Vec<Pair>> {
-    Ok(vec![
+/// Makes all pairs, where they are missing.
+pub(crate) fn make_all(cluster: &Cluster, state: &State) -> anyhow::Result<Vec<Pair>> {
+    let mut pairs = vec![
         make(&state.operator_key(), &format!("operator@{}", cluster.name))?,
         make(&state.cluster_key(), &format!("cluster@{}", cluster.name))?,
-    ])
-}
-
-fn make_all(cluster: &Cluster, state: &State) -> anyhow::Result<Vec<Pair>> {
-    let mut pairs = shared(cluster, state)?;
+    ];
     for node in &cluster.nodes {
         let file = state.host_key(&node.name);
         if let Some(dir) = file.parent() {

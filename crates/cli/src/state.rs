@@ -33,6 +33,16 @@ impl State {
         &self.dir
     }
 
+    /// Where keys lie that are to come, while `bramble rekey` has not brought them to all nodes.
+    pub(crate) fn next(&self) -> Self {
+        Self::at(self.dir.join("next"))
+    }
+
+    /// Where keys lie that are to go, while `bramble rekey` has not revoked them everywhere.
+    pub(crate) fn old(&self) -> Self {
+        Self::at(self.dir.join("old"))
+    }
+
     /// The private key the operator logs in with; see [`public_half`] for its other half.
     pub(crate) fn operator_key(&self) -> PathBuf {
         self.dir.join("operator_ed25519")
@@ -45,10 +55,12 @@ impl State {
 
     /// The private host key of a node.
     pub(crate) fn host_key(&self, node: &str) -> PathBuf {
-        self.dir
-            .join("hosts")
-            .join(node)
-            .join("ssh_host_ed25519_key")
+        self.host_key_dir().join(node).join("ssh_host_ed25519_key")
+    }
+
+    /// The directory of all host keys.
+    pub(crate) fn host_key_dir(&self) -> PathBuf {
+        self.dir.join("hosts")
     }
 
     /// The host keys of all nodes, as ssh wants them.
@@ -93,7 +105,11 @@ impl State {
         cluster: &Cluster,
         include: Option<&Path>,
     ) -> anyhow::Result<()> {
-        let known_hosts = ssh::known_hosts(cluster, &self.public_keys(cluster)?.hosts);
+        let mut known_hosts = ssh::known_hosts(cluster, &self.public_keys(cluster)?.hosts);
+        // A node may have its next key already.
+        if self.next().host_key_dir().exists() {
+            known_hosts += &ssh::known_hosts(cluster, &self.next().host_keys(cluster)?);
+        }
         if let Some(missing) = include.filter(|include| !include.is_file()) {
             return Err(Usage::new(format!("there is no ssh_config {}", missing.display())).into());
         }

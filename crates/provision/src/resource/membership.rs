@@ -40,7 +40,8 @@ pub struct SwarmNode {
     pub name: String,
     /// What it does.
     pub role: Role,
-    /// Labels it has; others stay.
+    /// All labels that it has: services are placed by them, so one that nobody declares any more must not go on
+    /// attracting them.
     #[serde(default)]
     pub labels: BTreeMap<String, String>,
 }
@@ -163,9 +164,7 @@ impl State for SwarmNode {
         let node = engine.get(&format!("/nodes/{}", member.id))?;
         let mut spec = node["Spec"].clone();
         spec["Role"] = json!(self.role);
-        for (label, value) in &self.labels {
-            spec["Labels"][label] = json!(value);
-        }
+        spec["Labels"] = json!(self.labels);
         let version = &node["Version"]["Index"];
         engine
             .post(
@@ -205,6 +204,10 @@ impl SwarmNode {
                 reasons.push(format!("label {label} is not `{value}`"));
             }
         }
+        let undeclared = |label: &&String| !self.labels.contains_key(*label);
+        for label in member.labels.keys().filter(undeclared) {
+            reasons.push(format!("label {label} is not in the cluster file"));
+        }
         reasons
     }
 }
@@ -223,5 +226,47 @@ fn wait<T>(otherwise: &str, mut ask: impl FnMut() -> Result<Option<T>, Error>) -
             )));
         }
         thread::sleep(Duration::from_millis(500));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Availability;
+
+    #[test]
+    fn a_member_has_the_declared_labels_and_no_others() {
+        let labels = |labels: &[(&str, &str)]| -> BTreeMap<String, String> {
+            let own = |(name, value): &(&str, &str)| (name.to_string(), value.to_string());
+            labels.iter().map(own).collect()
+        };
+        let wanted = SwarmNode {
+            name: "worker1".into(),
+            role: Role::Worker,
+            labels: labels(&[("disk", "ssd")]),
+        };
+        let cases = [
+            (labels(&[("disk", "ssd")]), None),
+            (labels(&[]), Some("label disk is not `ssd`")),
+            (labels(&[("disk", "card")]), Some("label disk is not `ssd`")),
+            (
+                labels(&[("disk", "ssd"), ("old", "")]),
+                Some("label old is not in the cluster file"),
+            ),
+        ];
+        for (labels, reason) in cases {
+            let member = Member {
+                id: "id".into(),
+                hostname: "worker1".into(),
+                address: "192.168.1.201".into(),
+                role: Role::Worker,
+                availability: Availability::Active,
+                state: "ready".into(),
+                leader: false,
+                labels,
+            };
+            let verdict = reason.map_or(Verdict::Satisfied, Verdict::change);
+            assert_eq!(wanted.verdict(&[member]), verdict);
+        }
     }
 }

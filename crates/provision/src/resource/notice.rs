@@ -17,6 +17,8 @@ pub enum Notice {
     DockerReload,
     /// A running Docker engine is restarted.
     DockerRestart,
+    /// A running SSH server reads its keys again; connections stay.
+    SshReload,
     /// The node is rebooted. Not by itself: the operator's side does that, one manager after the other.
     Reboot,
 }
@@ -50,6 +52,7 @@ impl Notice {
             Self::SystemdReload => "systemd-reload",
             Self::DockerReload => "docker-reload",
             Self::DockerRestart => "docker-restart",
+            Self::SshReload => "ssh-reload",
             Self::Reboot => "reboot",
         }
     }
@@ -62,6 +65,7 @@ impl Notice {
                 Self::SystemdReload => &["daemon-reload"][..],
                 Self::DockerReload => &["try-reload-or-restart", "docker.service"],
                 Self::DockerRestart => &["try-restart", "docker.service"],
+                Self::SshReload => &["try-reload-or-restart", "ssh.service"],
                 Self::Reboot => &["reboot"],
             }
             .iter()
@@ -76,6 +80,7 @@ impl State for Notified {
             Notice::SystemdReload => "reload of systemd",
             Notice::DockerReload => "reload of docker, if it runs",
             Notice::DockerRestart => "restart of docker, if it runs",
+            Notice::SshReload => "reload of the SSH server",
             Notice::Reboot => "reboot",
         }
         .into()
