@@ -1,5 +1,8 @@
 //! `bramble stack`: the services of the cluster.
 
+mod lock;
+mod progress;
+
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -20,6 +23,8 @@ use crate::layout::Layout;
 use crate::own_stacks;
 use crate::remote::{Remote, quoted};
 use crate::text::{count, table};
+use lock::Lock;
+use progress::{Progress, is_running};
 
 /// How often the swarm is asked how far it is, in seconds.
 const INTERVAL: u64 = 2;
@@ -34,6 +39,8 @@ Examples:
   bramble stack deploy registry
   bramble stack deploy seeds --images images
   bramble stack deploy plex                     stacks/plex.yml, beside the cluster file
+  bramble stack deploy plex --update            the images that its tags mean today
+  bramble stack deploy portainer --check
   bramble stack ls")]
 pub(crate) struct Args {
     #[command(subcommand)]
@@ -64,6 +71,12 @@ struct Deploy {
     /// A directory of OCI image layouts, whose digests are deployed instead of tags.
     #[arg(long, value_name = "DIR")]
     images: Option<PathBuf>,
+    /// For a stack of one's own: take the images that its tags mean now, not those of stacks.lock.
+    #[arg(long)]
+    update: bool,
+    /// Have Docker check the stack on a manager, and deploy nothing.
+    #[arg(long)]
+    check: bool,
     /// How long all services may take to run, in minutes.
     #[arg(long, value_name = "MINUTES", default_value_t = 10)]
     timeout: u16,
@@ -74,7 +87,15 @@ pub(crate) fn run(context: &Context, args: &Args) -> anyhow::Result<ExitCode> {
     match &args.verb {
         Verb::Deploy(args) => {
             let stack = stack(context, &cluster, args)?;
-            deploy(&cluster, &Remote::open(context, &cluster)?, args, &stack)
+            let remote = Remote::open(context, &cluster)?;
+            match args.check {
+                true => check(&cluster, &remote, &args.name, &stack.text)?,
+                false => {
+                    let services = deploy(&cluster, &remote, args, &stack)?;
+                    stack.keep_locked(&services)?;
+                }
+            }
+            Ok(ExitCode::SUCCESS)
         }
         Verb::Ls { json } => {
             let (_, view) = agent::manager(&Remote::open(context, &cluster)?, &cluster)?;
@@ -105,22 +126,47 @@ struct Stack {
     text: String,
     /// Whether the manager asks registries for the digests of its images, so that all nodes run the same.
     resolve: &'static str,
+    /// For a stack of the operator's own: itself, and what its images are known to be.
+    own: Option<(OwnStack, Lock)>,
 }
 
 /// The compose file of the stack that was asked for.
 fn stack(context: &Context, cluster: &Cluster, args: &Deploy) -> anyhow::Result<Stack> {
     let own = own_stacks::read(context, cluster)?;
     if let Some(own) = own.iter().find(|own| own.name == args.name) {
+        let mut lock = Lock::read(context)?;
+        if args.update {
+            lock.forget(own);
+        }
         return Ok(Stack {
-            text: own.text.clone(),
+            text: own.pinned(|image| lock.digest(image)),
+            // Those that are locked already need no answer.
             resolve: "always",
+            own: Some((own.clone(), lock)),
         });
     }
     // Nodes find images by themselves; the manager need not ask the registry for them first.
     Ok(Stack {
         text: rendered(cluster, args, &own)?,
         resolve: "never",
+        own: None,
     })
+}
+
+impl Stack {
+    /// Writes down what the swarm found the images of a stack of one's own to be.
+    fn keep_locked(self, services: &[Service]) -> anyhow::Result<()> {
+        let Some((own, mut lock)) = self.own else {
+            return Ok(());
+        };
+        for image in lock.take(&own, services)? {
+            eprintln!(
+                "note: {image} is not locked, because its registry did not say what it is: each node runs what it \
+                 gets under that name"
+            );
+        }
+        Ok(())
+    }
 }
 
 fn rendered(cluster: &Cluster, args: &Deploy, own: &[OwnStack]) -> anyhow::Result<String> {
@@ -166,12 +212,22 @@ fn by_digest(cluster: &Cluster, dir: &Path) -> anyhow::Result<Images> {
     Ok(images)
 }
 
+/// Whether Docker takes the stack, as far as it can be known without running it.
+fn check(cluster: &Cluster, remote: &Remote, name: &str, text: &str) -> anyhow::Result<()> {
+    let (manager, _) = agent::manager(remote, cluster)?;
+    let command = "sudo -n docker stack config --compose-file - >/dev/null";
+    remote.output(manager, command, text.as_bytes())?;
+    println!("Docker on {manager} accepts the stack {name}.");
+    Ok(())
+}
+
+/// Deploys it, and returns its services when all of them run.
 fn deploy(
     cluster: &Cluster,
     remote: &Remote,
     args: &Deploy,
     stack: &Stack,
-) -> anyhow::Result<ExitCode> {
+) -> anyhow::Result<Vec<Service>> {
     let (manager, _) = agent::manager(remote, cluster)?;
     let command = format!(
         "sudo -n docker stack deploy --compose-file - --with-registry-auth --resolve-image {} {}",
@@ -200,7 +256,7 @@ fn deploy(
             if state.waiting.is_empty() {
                 bar.finish_and_clear();
                 print!("{}", listed(&last));
-                return Ok(ExitCode::SUCCESS);
+                return Ok(last);
             }
             bar.set_message(state.waiting.join(", "));
             if state.stuck || Instant::now() > deadline {
@@ -236,60 +292,6 @@ fn of_stack(view: SwarmView, name: &str) -> Vec<Service> {
         .into_iter()
         .filter(|service| service.stack.as_deref() == Some(name))
         .collect()
-}
-
-/// How far a stack is.
-#[derive(Debug, PartialEq)]
-struct Progress {
-    /// Services that do not run as they should: `seeds_miner 5/7`.
-    waiting: Vec<String>,
-    /// What went wrong on the way, which swarm may still mend.
-    troubles: Vec<String>,
-    /// Swarm has given up, and waits for a person.
-    stuck: bool,
-}
-
-impl Progress {
-    fn of(services: &[Service]) -> Self {
-        let mut progress = Self {
-            waiting: vec![],
-            troubles: vec![],
-            stuck: false,
-        };
-        for service in services {
-            let running = running(service);
-            let settled = matches!(&*service.update, "" | "completed");
-            if running < service.desired || !settled {
-                progress
-                    .waiting
-                    .push(format!("{} {running}/{}", service.name, service.desired));
-            }
-            progress.stuck |= service.update.ends_with("paused");
-            let failed = service.tasks.iter().filter(|task| !task.error.is_empty());
-            progress.troubles.extend(failed.map(|task| {
-                let node = if task.node.is_empty() {
-                    "no node"
-                } else {
-                    &task.node
-                };
-                format!("{} on {node}: {}: {}", service.name, task.state, task.error)
-            }));
-        }
-        if services.is_empty() {
-            progress.waiting.push("its services".into());
-        }
-        progress
-    }
-}
-
-/// Tasks that run what the service is now, not what it was before an update.
-fn running(service: &Service) -> u64 {
-    let current = |task: &&_| is_running(task) && task.image == service.image;
-    service.tasks.iter().filter(current).count() as u64
-}
-
-fn is_running(task: &bramble_provision::Task) -> bool {
-    task.wanted && task.state == "running"
 }
 
 /// Services, how many of their tasks run, and where.
@@ -338,113 +340,4 @@ fn spinner() -> ProgressBar {
         ProgressBar::new_spinner().with_style(style.unwrap_or(ProgressStyle::default_spinner()));
     bar.enable_steady_tick(Duration::from_millis(120));
     bar
-}
-
-#[cfg(test)]
-mod tests {
-    use bramble_provision::Task;
-
-    use super::*;
-
-    fn task(node: &str, state: &str, image: &str, error: &str) -> Task {
-        Task {
-            image: image.into(),
-            node: node.into(),
-            state: state.into(),
-            wanted: error.is_empty(),
-            error: error.into(),
-            since: "2026-01-01T00:00:00Z".into(),
-        }
-    }
-
-    fn service(update: &str, tasks: Vec<Task>) -> Service {
-        Service {
-            name: "seeds_miner".into(),
-            stack: Some("seeds".into()),
-            image: "new".into(),
-            desired: 2,
-            running: tasks.iter().filter(|task| is_running(task)).count() as u64,
-            update: update.into(),
-            tasks,
-        }
-    }
-
-    #[test]
-    fn a_stack_runs_when_all_of_its_present_tasks_do() {
-        let run = |node, image| task(node, "running", image, "");
-        let cases = [
-            (
-                "all",
-                service("", vec![run("worker1", "new"), run("worker2", "new")]),
-                true,
-            ),
-            (
-                "one is missing",
-                service("", vec![run("worker1", "new")]),
-                false,
-            ),
-            (
-                "one is old",
-                service("", vec![run("worker1", "new"), run("worker2", "old")]),
-                false,
-            ),
-            (
-                "one starts",
-                service(
-                    "",
-                    vec![
-                        run("worker1", "new"),
-                        task("worker2", "starting", "new", ""),
-                    ],
-                ),
-                false,
-            ),
-            (
-                "an update ended",
-                service(
-                    "completed",
-                    vec![run("worker1", "new"), run("worker2", "new")],
-                ),
-                true,
-            ),
-            (
-                "an update goes on",
-                service(
-                    "updating",
-                    vec![run("worker1", "new"), run("worker2", "new")],
-                ),
-                false,
-            ),
-        ];
-        for (case, service, runs) in cases {
-            assert_eq!(Progress::of(&[service]).waiting.is_empty(), runs, "{case}");
-        }
-        assert!(
-            !Progress::of(&[]).waiting.is_empty(),
-            "a stack without services"
-        );
-    }
-
-    #[test]
-    fn troubles_say_where() {
-        let failed = task(
-            "worker2",
-            "rejected",
-            "new",
-            "No such image: cluster.gov:5000/bramble-search:0.1.0",
-        );
-        let services = [service(
-            "paused",
-            vec![task("worker1", "running", "new", ""), failed],
-        )];
-        let progress = Progress::of(&services);
-        assert!(progress.stuck);
-        assert_eq!(progress.waiting, ["seeds_miner 1/2"]);
-        insta::assert_snapshot!(format!(
-            "{}\n\n{}\n{}",
-            progress.troubles.join("\n"),
-            listed(&services),
-            tasks(&services)
-        ));
-    }
 }

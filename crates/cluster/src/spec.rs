@@ -27,7 +27,7 @@ use schemars::transform::RecursiveTransform;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-pub use compose::OwnStack;
+pub use compose::{OwnStack, ServiceImage};
 pub use mac::Mac;
 use problem::Problems;
 pub use problem::{Invalid, Problem};

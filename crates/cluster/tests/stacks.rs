@@ -173,3 +173,34 @@ fn a_cluster_without_nas_has_no_exports() {
     );
     insta::assert_snapshot!("export_without_nas", rendered(&stack.unwrap_err().problems));
 }
+
+#[test]
+fn images_are_pinned_where_they_stand() {
+    let image = |how: &str| media(&[("lscr.io/linuxserver/plex:1.41.3", how)]);
+    let digests = |reference: &str| (reference == "plex").then_some("sha256:00ff");
+    for (written, pinned) in [
+        ("plex", "plex@sha256:00ff"),
+        ("'plex'   # the newest", "'plex@sha256:00ff'   # the newest"),
+        ("&image \"plex\"", "&image \"plex@sha256:00ff\""),
+        ("jellyfin:10", "jellyfin:10"),
+        ("plex@sha256:aa", "plex@sha256:aa"),
+        ("${PLEX}", "${PLEX}"),
+    ] {
+        let (stack, _) = parse(&image(written)).unwrap();
+        assert_eq!(stack.pinned(digests), image(pinned), "{written}");
+    }
+    let twice = media(&[
+        ("plex:1.41.3", "plex:1.41.3 # ümläut"),
+        (
+            "volumes:\n  config",
+            "  second:\n    image: plex\nvolumes:\n  config",
+        ),
+    ]);
+    let (stack, _) = parse(&twice).unwrap();
+    let names: Vec<_> = stack.images.iter().map(|image| &*image.service).collect();
+    assert_eq!(names, ["plex", "second"]);
+    assert_eq!(
+        stack.pinned(digests),
+        twice.replace("image: plex\n", "image: plex@sha256:00ff\n")
+    );
+}

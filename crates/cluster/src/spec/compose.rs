@@ -24,8 +24,28 @@ pub struct OwnStack {
     pub name: String,
     /// The file, as it is.
     pub text: String,
+    /// What its services run, in the order of the file.
+    pub images: Vec<ServiceImage>,
     /// Ports that it opens on every node, with the service that does.
     ports: BTreeMap<u16, String>,
+}
+
+/// The image of a service.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ServiceImage {
+    /// The service's name in the file.
+    pub service: String,
+    /// The image, as the file has it: `lscr.io/linuxserver/plex:1.41.3`.
+    pub reference: String,
+    /// Where it ends in the file, in bytes.
+    end: usize,
+}
+
+impl ServiceImage {
+    /// Whether it may be another image tomorrow: it is named by a tag, or by none.
+    pub fn is_movable(&self) -> bool {
+        !self.reference.contains('@')
+    }
 }
 
 /// Reads a stack and reports.
@@ -97,9 +117,28 @@ impl OwnStack {
         let stack = Self {
             name: name.to_owned(),
             text: text.to_owned(),
+            images: service::images(&document),
             ports,
         };
         Ok((stack, problems.into_list()))
+    }
+
+    /// The file with images by digest, as far as `digest` knows one (`sha256:...`) for what the file calls them.
+    pub fn pinned<'d>(&self, digest: impl Fn(&str) -> Option<&'d str>) -> String {
+        let mut text = self.text.clone();
+        // From the end, so that places stay right; an anchor is one place for all services that refer to it.
+        let places: BTreeMap<usize, &ServiceImage> = self
+            .images
+            .iter()
+            .filter(|image| image.is_movable())
+            .map(|image| (image.end, image))
+            .collect();
+        for (end, image) in places.into_iter().rev() {
+            if let Some(digest) = digest(&image.reference) {
+                text.insert_str(end, &format!("@{digest}"));
+            }
+        }
+        text
     }
 }
 

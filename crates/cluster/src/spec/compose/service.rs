@@ -5,7 +5,7 @@ use std::ops::Range;
 
 use super::known::is_database;
 use super::yaml::{Document, Value, elements, entries, entry, get, text, text_of};
-use super::{Check, Problem};
+use super::{Check, Problem, ServiceImage};
 use crate::spec::{NFS_ROOT, Role, SHARED_LINK};
 
 /// What a swarm ignores, and what to do instead.
@@ -85,6 +85,23 @@ pub(super) fn passwords(document: &Document) -> Vec<Range<usize>> {
         })
         .map(|value| document.span(value))
         .collect()
+}
+
+/// What the services run; not what only the environment of a deployment tells.
+pub(super) fn images(document: &Document) -> Vec<ServiceImage> {
+    let services = get(document.root(), "services")
+        .map(entries)
+        .unwrap_or_default();
+    let image = |(name, service): (&Value, &Value)| {
+        let image = get(service, "image")?;
+        let reference = text(image).filter(|reference| !reference.contains('$'))?;
+        Some(ServiceImage {
+            service: text(name)?,
+            end: document.end_of(image, &reference)?,
+            reference,
+        })
+    };
+    services.into_iter().filter_map(image).collect()
 }
 
 fn is_secret(variable: &str) -> bool {

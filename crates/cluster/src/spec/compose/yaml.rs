@@ -48,6 +48,13 @@ impl<'a> Document<'a> {
             .map_or(end, |length| start + length);
         start..line
     }
+
+    /// Where the text `written` ends that a value begins with, quotes aside; `None` if it is written otherwise.
+    pub(super) fn end_of(&self, value: &Value, written: &str) -> Option<usize> {
+        let span = self.span(value);
+        let at = self.text[span.clone()].find(written)?;
+        Some(span.start + at + written.len())
+    }
 }
 
 /// Keys and values of a mapping; nothing if it is none.
