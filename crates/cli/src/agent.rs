@@ -10,6 +10,7 @@ use bramble_provision::{Event, Facts, Mode, Plan, Summary, SwarmView};
 use serde::de::DeserializeOwned;
 use sha2::{Digest, Sha256};
 
+use crate::advice;
 use crate::failure::Usage;
 use crate::remote::Remote;
 
@@ -90,9 +91,10 @@ impl Agent {
                  do without one (a line `USER ALL=(ALL) NOPASSWD:ALL` in /etc/sudoers.d)"
             ),
             None => bail!(
-                "{node}: the agent ended with exit code {} before the plan did: {}",
+                "{node}: the agent ended with exit code {} before the plan did: {}{}",
                 ended.code,
-                ended.errors
+                ended.errors,
+                advice::on(&ended.errors).map_or(String::new(), |step| format!("\n{step}"))
             ),
         }
     }

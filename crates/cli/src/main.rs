@@ -1,5 +1,6 @@
 //! `bramble`: the operator's tool. A verb is one module with its `Args` and a `run`.
 
+mod advice;
 mod agent;
 mod check;
 mod completions;

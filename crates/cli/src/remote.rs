@@ -156,7 +156,7 @@ impl Remote {
     /// The command after a `sudo` that asks for the password, and what it reads before anything else.
     ///
     /// Without a terminal, sudo remembers a password for those whom the same shell starts, so none of them may take
-    /// its place.
+    /// its place: neither by `exec`, nor by being last, which shells take for the same.
     fn with_password(&self, command: &str) -> (String, String) {
         let Some(password) = self.sudo.as_ref().filter(|_| command.contains("sudo -n")) else {
             return (command.to_owned(), String::new());
@@ -166,7 +166,7 @@ impl Remote {
             "IFS= read -r word; printf '%s\\n' \"$word\" | sudo -S -p '' -v 2>/dev/null || exit {REFUSED}; unset word"
         );
         (
-            format!("{ask}; {command}"),
+            format!("{ask}; {command}; exit $?"),
             format!("{}\n", password.reveal()),
         )
     }
@@ -383,6 +383,53 @@ pub(crate) fn quoted(word: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// A `sudo` that knows whoever gave the password by the parent, as the real one does without a terminal.
+    const SUDO: &str = r#"#!/bin/sh
+case $1 in
+-S) read -r word; [ "$word" = right ] && echo $PPID >"$MEMORY" ;;
+-n) [ "$(cat "$MEMORY")" = $PPID ] || { echo 'sudo: a password is required' >&2; exit 1; }
+    shift; exec "$@" ;;
+esac
+"#;
+
+    #[test]
+    fn sudo_remembers_the_password() {
+        use std::os::unix::fs::PermissionsExt;
+        let dir = tempfile::tempdir().unwrap();
+        let sudo = dir.path().join("sudo");
+        std::fs::write(&sudo, SUDO).unwrap();
+        std::fs::set_permissions(&sudo, std::fs::Permissions::from_mode(0o755)).unwrap();
+        let path = format!("{}:/usr/bin:/bin", dir.path().display());
+        let ask = |shell: &str, password: &str, command: &str| {
+            let remote = Remote {
+                config: PathBuf::new(),
+                host_keys: BTreeMap::new(),
+                sudo: Some(Secret::new(password)),
+            };
+            let (command, input) = remote.with_password(command);
+            let mut child = Command::new(shell)
+                .args(["-c", &command])
+                .env("PATH", &path)
+                .env("MEMORY", dir.path().join("memory"))
+                .stdin(Stdio::piped())
+                .stderr(Stdio::null())
+                .spawn()
+                .unwrap();
+            feed(input.as_bytes(), child.stdin.take().unwrap());
+            child.wait().unwrap().code()
+        };
+        for shell in ["sh", "bash"] {
+            for command in [
+                "exec sudo -n sh -c 'exit 7'",
+                "[ -x /bin/sh ] || exit 90; exec sudo -n sh -c 'exit 7'",
+                "sudo -n true && sudo -n sh -c 'exit 7'",
+            ] {
+                assert_eq!(ask(shell, "right", command), Some(7), "{shell}: {command}");
+            }
+            assert_eq!(ask(shell, "wrong", "sudo -n true"), Some(REFUSED));
+        }
+    }
 
     #[test]
     fn words_are_quoted_where_they_must_be() {

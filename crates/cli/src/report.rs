@@ -9,6 +9,8 @@ use bramble_provision::{Event, Outcome, Ran};
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 use serde::Serialize;
 
+use crate::advice;
+
 /// How many lines of a failed command's output are shown.
 const OUTPUT_LINES: usize = 20;
 
@@ -285,6 +287,9 @@ fn failure(id: &str, error: &str, commands: &[Ran]) -> String {
             text.push_str(&format!("\n  {line}"));
         }
     }
+    if let Some(step) = advice::on(&text) {
+        text.push_str(&format!("\n  {step}"));
+    }
     text
 }
 
@@ -362,6 +367,14 @@ mod tests {
             failure("mount", named, &[ran]).lines().nth(1),
             Some("  line 11")
         );
+    }
+
+    #[test]
+    fn a_failure_shows_the_next_step_where_it_is_known() {
+        let error = "cannot write /etc/hosts: No space left on device (os error 28)";
+        let text = failure("block /etc/hosts", error, &[]);
+        let last = text.lines().last().unwrap_or_default();
+        assert!(last.contains("make room"), "{text}");
     }
 
     #[test]

@@ -380,18 +380,21 @@ fn swarm_join(cluster: &Cluster) -> Value {
 fn swarm_roles(cluster: &Cluster) -> Value {
     json!({
         "name": "Set roles and labels",
-        "hosts": cluster.first_manager().name,
+        "hosts": "all",
         "become": true,
+        "gather_facts": false,
         "tasks": [
             {
                 "name": "Set role and labels of each node",
                 "community.docker.docker_node": {
-                    "hostname": "{{ item }}",
-                    "role": "{{ 'manager' if item in groups['managers'] else 'worker' }}",
-                    "labels": "{{ hostvars[item].swarm_labels | default({}) }}",
+                    "hostname": "{{ inventory_hostname }}",
+                    "role": "{{ 'manager' if inventory_hostname in groups['managers'] else 'worker' }}",
+                    "labels": "{{ swarm_labels | default({}) }}",
                     "labels_state": "replace",
                 },
-                "loop": "{{ groups['all'] }}",
+                // Only managers know of roles, and nodes that are not meant (--limit) need not be there.
+                "delegate_to": cluster.first_manager().name,
+                "throttle": 1,
             },
         ],
     })

@@ -45,11 +45,18 @@ impl State for Upgrade {
     }
 
     fn check(&self, system: &System) -> Result<Verdict, Error> {
-        let Some(stamp) = system.metadata(STAMP)? else {
-            return Ok(Verdict::change("never made by bramble"));
+        let lists = fingerprint(system)?;
+        // Others make upgrades too; then the lists are as old as their directory.
+        let since = match system.metadata(STAMP)? {
+            Some(stamp) => Some(stamp),
+            None if lists.is_empty() => None,
+            None => system.metadata(LISTS)?,
         };
-        // A clock that was set back makes it young, which the next day mends.
-        let age = stamp.modified().ok().and_then(|at| at.elapsed().ok());
+        let Some(since) = since else {
+            return Ok(Verdict::change("there are no lists of packages yet"));
+        };
+        // A clock that was set back makes them young, which the next day mends.
+        let age = since.modified().ok().and_then(|at| at.elapsed().ok());
         let age = age.unwrap_or_default();
         if age > Duration::from_secs(u64::from(self.max_age_hours) * 3600) {
             let hours = age.as_secs() / 3600;
@@ -57,7 +64,10 @@ impl State for Upgrade {
                 "the lists of packages are {hours} hours old"
             )));
         }
-        if system.read(STAMP)?.unwrap_or_default() == fingerprint(system)? {
+        if system
+            .read(STAMP)?
+            .is_some_and(|upgraded| upgraded == lists)
+        {
             return Ok(Verdict::Satisfied);
         }
         Ok(verdict(&newer(system)?))
@@ -170,11 +180,15 @@ mod tests {
         let upgrade = Upgrade { max_age_hours: 24 };
         assert_eq!(
             upgrade.check(&system).unwrap(),
-            Verdict::change("never made by bramble")
+            Verdict::change("there are no lists of packages yet")
         );
         let lists = root.path().join("var/lib/apt/lists");
         std::fs::create_dir_all(&lists).unwrap();
         std::fs::write(lists.join("trixie_InRelease"), "one").unwrap();
+        assert!(
+            upgrade.check(&system).is_err(),
+            "apt is asked whether somebody else has made them, and cannot run below a root"
+        );
         let stamp = root.path().join("var/lib/bramble/upgraded");
         std::fs::create_dir_all(stamp.parent().unwrap()).unwrap();
         std::fs::write(&stamp, fingerprint(&system).unwrap()).unwrap();
