@@ -10,6 +10,7 @@ mod image;
 mod leash;
 mod lock;
 mod oci;
+mod path;
 mod project;
 mod release;
 mod vm;
@@ -49,7 +50,7 @@ enum Verb {
 
 fn main() -> ExitCode {
     let verb = Verb::parse();
-    match run(verb) {
+    match path::complete().and_then(|()| run(verb)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("error: {error:#}");

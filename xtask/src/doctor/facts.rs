@@ -202,12 +202,10 @@ fn output(program: &str, args: &[&str]) -> Option<String> {
     Some(String::from_utf8_lossy(&bytes).into_owned())
 }
 
-/// Looks where root would look too: Debian keeps mke2fs off other people's PATH.
+/// Where on the PATH a program is.
 pub(crate) fn find(program: &str) -> Option<PathBuf> {
     let path = env::var_os("PATH").unwrap_or_default();
-    let system = ["/usr/local/sbin", "/usr/sbin", "/sbin"].map(PathBuf::from);
     env::split_paths(&path)
-        .chain(system)
         .map(|dir| dir.join(program))
         .find(|candidate| candidate.is_file())
 }
