@@ -10,7 +10,7 @@ root=$(findmnt --noheadings --output SOURCE /)
 disk=/dev/$(lsblk --noheadings --output PKNAME "$root")
 echo ', +' | sfdisk --quiet --no-reread --no-tell-kernel -N 2 "$disk"
 partx --update --nr 2 "$disk"
-resize2fs "$root"
+/usr/lib/systemd/systemd-growfs /
 
 install -d /var/lib/bramble
 if [ ! -e "$from/hostname" ]; then

@@ -22,14 +22,22 @@ for word in $($bb cat /proc/cmdline); do
 done
 [ -n "$root" ] || rescue "no root= on the kernel's command line"
 
-# Where root= says so by a partition's id, the kernel shows which partition has it.
+# A disk that is partitioned as a card is has its id in bytes 440 to 443 of its first sector.
+has_id() {
+    [ "$($bb dd if="$1" bs=4 skip=110 count=1 2> /dev/null | $bb od -An -tx4 | $bb tr -d ' ')" = "$2" ]
+}
+
+# Where root= says so by the disk's id and the partition's number, looks which disk that is.
 find_device() {
     device=$root
     case $root in PARTUUID=*)
-        for uevent in /sys/class/block/*/uevent; do
-            $bb grep -qx "$root" "$uevent" || continue
-            device=${uevent%/uevent}
-            device=/dev/${device##*/}
+        id=${root#PARTUUID=}
+        for partition in /sys/class/block/*/partition; do
+            [ -e "$partition" ] || continue
+            [ "$($bb cat "$partition")" -eq "$((0x${id#*-}))" ] || continue
+            part=$($bb readlink -f "${partition%/partition}")
+            disk=${part%/*}
+            has_id "/dev/${disk##*/}" "${id%-*}" && device=/dev/${part##*/}
         done
     esac
     [ -b "$device" ]
