@@ -5,17 +5,12 @@
 use std::fs::File;
 use std::io;
 use std::ops::Range;
-use std::os::fd::AsFd;
 use std::os::unix::fs::FileExt;
 
 use anyhow::{Context, Result, bail, ensure};
-use nix::errno::Errno;
-use nix::unistd::{Whence, lseek};
+pub use bramble_store::sparse::{BLOCK, data};
 use serde::Deserialize;
 use sha2::{Digest, Sha256};
-
-/// The size of a block in bytes.
-pub const BLOCK: u64 = 4096;
 
 /// What stands for the map's own hash while that is being computed.
 const NO_HASH: &str = "0000000000000000000000000000000000000000000000000000000000000000";
@@ -159,34 +154,6 @@ impl Bmap {
         }
         Ok(())
     }
-}
-
-/// The parts of a sparse file that are no holes, in whole blocks.
-pub fn data(image: &File, size: u64) -> io::Result<Vec<Range<u64>>> {
-    let seek = |from: u64, whence| -> io::Result<Option<u64>> {
-        let offset = i64::try_from(from).map_err(io::Error::other)?;
-        match lseek(image.as_fd(), offset, whence) {
-            Ok(found) => Ok(u64::try_from(found).ok()),
-            // No data any more.
-            Err(Errno::ENXIO) => Ok(None),
-            Err(errno) => Err(errno.into()),
-        }
-    };
-    let mut found: Vec<Range<u64>> = Vec::new();
-    let mut position = 0;
-    while let Some(start) = seek(position, Whence::SeekData)? {
-        let end = seek(start, Whence::SeekHole)?.unwrap_or(size);
-        let bytes = start / BLOCK * BLOCK..end.next_multiple_of(BLOCK).min(size);
-        position = bytes.end;
-        match found.last_mut() {
-            Some(last) if last.end >= bytes.start => last.end = bytes.end,
-            _ => found.push(bytes),
-        }
-        if position >= size {
-            break;
-        }
-    }
-    Ok(found)
 }
 
 fn hash(image: &File, bytes: &Range<u64>) -> io::Result<String> {

@@ -37,7 +37,7 @@ impl Store {
     pub fn blob(&self, sha256: &str, fetch: impl Fn(&Path) -> Result<()>) -> Result<Blob> {
         let key = Key::builder("blob", 1).text("sha256", sha256).finish()?;
         let get = || {
-            self.get_or_build(&key, |dir| {
+            self.get_or_build_unread(&key, |dir| {
                 let path = dir.join(NAME);
                 fetch(&path)?;
                 check(&path, sha256)

@@ -1,7 +1,8 @@
 //! A content-addressed store for built artefacts.
 //!
 //! An artefact's place is the hash of everything that went into it, so a warm run does no work and a
-//! changed input can never be served from an old build. The store does not know what the artefacts mean.
+//! changed input can never be served from an old build. The store does not know what the artefacts mean, but it knows
+//! what their files were: one that has been damaged since is built again.
 //!
 //! Files that come from elsewhere lie in it by the hash of their content, and are read against it ([`Store::blob`]);
 //! which ones a build needs is in the lock file ([`LockFile`]).
@@ -10,6 +11,7 @@
 //! ~/.cache/bramble/
 //!   rootfs/3f9c….json      the named inputs; the key is the SHA-256 of this very file
 //!   rootfs/3f9c…/          the artefact: whatever the builder left in its directory
+//!   rootfs/3f9c….sums      the hashes of its files, against which it is read
 //!   rootfs/3f9c….partial/  being built, by whoever holds the lock; never handed out
 //!   locks/rootfs-3f9c…     taken shared while an artefact is in use, exclusively to build or remove it
 //! ```
@@ -32,7 +34,9 @@ mod blob;
 mod key;
 mod lock;
 mod lockfile;
+pub mod sparse;
 mod store;
+mod sums;
 
 pub use blob::Blob;
 pub use key::{Key, KeyBuilder, sha256_of_file};

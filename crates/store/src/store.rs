@@ -9,6 +9,7 @@ use anyhow::{Context, Result, bail};
 
 use crate::key::Key;
 use crate::lock::Lock;
+use crate::sums::{self, Sums, damage};
 
 /// A directory of artefacts, each built at most once however many processes ask for it.
 #[derive(Clone, Debug)]
@@ -76,11 +77,31 @@ impl Store {
     ///
     /// The directory is on the store's file system and appears under its final name only after `build`
     /// succeeded and its files are on disk. Where two processes ask at once, one builds and the other
-    /// waits for the result; if the first fails, the second tries itself.
+    /// waits for the result; if the first fails, the second tries itself. What was there already is read,
+    /// and built again if its files are not what they were.
     ///
     /// # Errors
-    /// What `build` returned, or trouble with the store's own files. Nothing is kept of a failed build.
+    /// What `build` returned, trouble with the store's own files, or a damaged artefact that somebody is using.
+    /// Nothing is kept of a failed build.
     pub fn get_or_build(
+        &self,
+        key: &Key,
+        build: impl FnOnce(&Path) -> Result<()>,
+    ) -> Result<Artifact> {
+        let path = self.path(key.kind(), key.hex());
+        let lease = Lock::shared(&self.lock_path(key.kind(), key.hex()))?;
+        let damage = damage(&path)?;
+        drop(lease);
+        let Some(damage) = damage else {
+            return self.get_or_build_unread(key, build);
+        };
+        tracing::warn!("store: building again, because {damage}");
+        self.discard(key, &path)?;
+        self.get_or_build_unread(key, build)
+    }
+
+    /// As [`Store::get_or_build`], for what its reader holds against a hash of its own.
+    pub(crate) fn get_or_build_unread(
         &self,
         key: &Key,
         build: impl FnOnce(&Path) -> Result<()>,
@@ -178,6 +199,21 @@ impl Store {
         }
     }
 
+    /// Removes what is damaged, unless somebody has built it again by now.
+    fn discard(&self, key: &Key, path: &Path) -> Result<()> {
+        let lock = self.lock_path(key.kind(), key.hex());
+        let Some(_sole_user) = Lock::try_exclusive(&lock)? else {
+            bail!(
+                "store: {} is damaged, and somebody is using it: end what was started from it, then try again",
+                path.display()
+            );
+        };
+        match damage(path)? {
+            Some(_) => unpublish(path),
+            None => Ok(()),
+        }
+    }
+
     fn publish(
         &self,
         key: &Key,
@@ -189,16 +225,23 @@ impl Store {
         remove_dir(&partial)?;
         fs::create_dir_all(&partial)
             .with_context(|| format!("store: cannot make {}", partial.display()))?;
-        if let Err(error) = build(&partial) {
+        let published = build(&partial).and_then(|()| {
+            sync_tree(&partial)
+                .and_then(|()| sums::write(path, &Sums::of(&partial)?))
+                .and_then(|()| fs::write(manifest_path(path), key.manifest()))
+                .and_then(|()| fs::rename(&partial, path))
+                .with_context(|| format!("store: cannot publish {}", path.display()))
+        });
+        if published.is_err() {
+            // On a full disk, what is left over keeps the room that the next attempt needs.
             if let Err(left_over) = remove_dir(&partial) {
                 tracing::warn!("{left_over:#}");
             }
-            return Err(error);
+            for beside in [sums::path(path), manifest_path(path)] {
+                fs::remove_file(beside).ok();
+            }
         }
-        sync_tree(&partial)
-            .and_then(|()| fs::write(manifest_path(path), key.manifest()))
-            .and_then(|()| fs::rename(&partial, path))
-            .with_context(|| format!("store: cannot publish {}", path.display()))
+        published
     }
 
     fn path(&self, kind: &str, hex: &str) -> PathBuf {
@@ -229,7 +272,9 @@ fn unpublish(path: &Path) -> Result<()> {
     fs::rename(path, &doomed)
         .with_context(|| format!("store: cannot remove {}", path.display()))?;
     remove_dir(&doomed)?;
-    fs::remove_file(manifest_path(path)).ok();
+    for beside in [sums::path(path), manifest_path(path)] {
+        fs::remove_file(beside).ok();
+    }
     Ok(())
 }
 
@@ -300,7 +345,7 @@ fn sync_tree(dir: &Path) -> io::Result<()> {
     })
 }
 
-fn walk(
+pub(crate) fn walk(
     path: &Path,
     visit: &mut dyn FnMut(&Path, &fs::Metadata) -> io::Result<()>,
 ) -> io::Result<()> {

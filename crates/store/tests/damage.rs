@@ -1,0 +1,152 @@
+//! What happens to an artefact after it was built, or to the disk while it is: never a wrong artefact.
+
+use std::cell::Cell;
+use std::fs;
+use std::os::unix::fs::FileExt;
+use std::path::Path;
+use std::process::Command;
+
+use anyhow::bail;
+use bramble_store::{Artifact, Key, Store};
+
+fn key() -> Key {
+    Key::builder("thing", 1).finish().unwrap()
+}
+
+fn fill(dir: &Path) -> anyhow::Result<()> {
+    fs::create_dir(dir.join("sub"))?;
+    fs::write(dir.join("sub/file"), "content")?;
+    Ok(fs::write(dir.join("other"), vec![7; 10_000])?)
+}
+
+fn is_whole(artifact: &Artifact) -> bool {
+    fs::read(artifact.path.join("sub/file")).unwrap() == b"content"
+        && fs::read(artifact.path.join("other")).unwrap() == vec![7; 10_000]
+        && fs::read_dir(&artifact.path).unwrap().count() == 2
+}
+
+fn flip_a_bit(path: &Path) {
+    let file = fs::File::options().write(true).open(path).unwrap();
+    file.write_all_at(&[7 ^ 0x10], 9_000).unwrap();
+}
+
+#[test]
+fn what_is_damaged_is_built_again() {
+    type Damage = fn(&Path);
+    let damages: [(&str, Damage); 5] = [
+        ("a flipped bit", |dir| flip_a_bit(&dir.join("other"))),
+        ("cut off", |dir| {
+            fs::write(dir.join("sub/file"), "cont").unwrap()
+        }),
+        ("emptied", |dir| fs::write(dir.join("other"), "").unwrap()),
+        ("gone", |dir| fs::remove_file(dir.join("sub/file")).unwrap()),
+        ("one more", |dir| {
+            fs::write(dir.join("sub/more"), "").unwrap()
+        }),
+    ];
+    for (name, damage) in damages {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::at(dir.path()).unwrap();
+        let path = store.get_or_build(&key(), fill).unwrap().path;
+        damage(&path);
+        let again = store.get_or_build(&key(), fill).unwrap();
+        assert!(!again.was_cached && is_whole(&again), "{name}");
+        drop(again);
+
+        damage(&path);
+        let offline = |_: &Path| bail!("there is no network");
+        let error = store.get_or_build(&key(), offline).unwrap_err();
+        assert!(
+            format!("{error:#}").ends_with("there is no network"),
+            "{name}"
+        );
+        assert_eq!(store.list().unwrap(), [], "{name}: nothing is left of it");
+    }
+}
+
+#[test]
+fn what_is_whole_is_not_built_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::at(dir.path()).unwrap();
+    let path = store.get_or_build(&key(), fill).unwrap().path;
+    // Nor what is from before there were sums, which gets some.
+    let sums = path.with_extension("sums");
+    let text = fs::read_to_string(&sums).unwrap();
+    for _ in 0..2 {
+        fs::remove_file(&sums).ok();
+        let again = store
+            .get_or_build(&key(), |_| bail!("must not build"))
+            .unwrap();
+        assert!(is_whole(&again));
+        assert_eq!(fs::read_to_string(&sums).unwrap(), text);
+    }
+    assert_eq!(store.list().unwrap().len(), 1, "sums are no artefacts");
+}
+
+#[test]
+fn nothing_is_taken_from_under_whoever_uses_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::at(dir.path()).unwrap();
+    let in_use = store.get_or_build(&key(), fill).unwrap();
+    flip_a_bit(&in_use.path.join("other"));
+    let error = store.get_or_build(&key(), fill).unwrap_err().to_string();
+    assert!(
+        error.contains("is damaged, and somebody is using it"),
+        "{error}"
+    );
+    drop(in_use);
+    assert!(is_whole(&store.get_or_build(&key(), fill).unwrap()));
+}
+
+#[test]
+fn a_full_disk_is_said_and_leaves_room() {
+    let dir = tempfile::tempdir().unwrap();
+    // A disk of one MiB, which only the test in the other process sees.
+    let mounted = Command::new("unshare")
+        .args(["--user", "--map-root-user", "--mount", "sh", "-c"])
+        .arg(r#"mount -t tmpfs -o size=1m tmpfs "$DISK" || exit 77; exec "$0" "$@""#)
+        .arg(std::env::current_exe().unwrap())
+        .args(["--exact", "on_a_small_disk", "--ignored", "--nocapture"])
+        .env("DISK", dir.path())
+        .status();
+    match mounted.map(|status| status.code()) {
+        Ok(Some(0)) => {}
+        Ok(Some(77 | 1))
+            if Command::new("unshare")
+                .args(["--user", "true"])
+                .status()
+                .is_ok_and(|status| !status.success()) =>
+        {
+            eprintln!("SKIPPED: this machine has no user namespaces to mount a small disk in");
+        }
+        other => panic!("on the small disk: {other:?}"),
+    }
+}
+
+#[test]
+#[ignore = "the other process of the test above"]
+fn on_a_small_disk() {
+    let Some(disk) = std::env::var_os("DISK") else {
+        return;
+    };
+    let store = Store::at(&disk).unwrap();
+    let too_much = |path: &Path| Ok(fs::write(path, vec![1; 2 << 20])?);
+    let attempts = Cell::new(0);
+    for _ in 0..2 {
+        let artefact = store.get_or_build(&key(), |dir| {
+            attempts.set(attempts.get() + 1);
+            too_much(&dir.join("large"))
+        });
+        let blob = store.blob(&"0".repeat(64), |path| too_much(path));
+        for error in [artefact.unwrap_err(), blob.unwrap_err()] {
+            let error = format!("{error:#}");
+            assert!(
+                error.ends_with("No space left on device (os error 28)"),
+                "{error}"
+            );
+        }
+        assert_eq!(store.list().unwrap(), []);
+    }
+    assert_eq!(attempts.get(), 2);
+    assert!(is_whole(&store.get_or_build(&key(), fill).unwrap()));
+}
