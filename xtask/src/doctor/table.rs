@@ -282,4 +282,15 @@ pub(crate) const REQUIREMENTS: &[Requirement] = &[
         },
         packages: &[package("fdisk")],
     },
+    Requirement {
+        name: "Chromium and its driver",
+        why: "tests look at the search's page in it, as people do",
+        scope: Scope::Ci,
+        probe: Probe::Program {
+            name: "chromedriver",
+            ask: &["--version"],
+            least: &[115],
+        },
+        packages: &[package("chromium-driver"), package("fonts-dejavu-core")],
+    },
 ];

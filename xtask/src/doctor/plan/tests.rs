@@ -35,7 +35,7 @@ fn complete(os_release: &str) -> Facts {
     for requirement in REQUIREMENTS {
         match requirement.probe {
             Probe::Program { name, .. } => {
-                facts.programs.insert(name, Some(Version::new(&[99, 1])));
+                facts.programs.insert(name, Some(Version::new(&[999, 1])));
             }
             Probe::Capability(what) => {
                 facts.capabilities.insert(what);

@@ -104,7 +104,7 @@ class Map_ {
   }
 }
 
-const maps = [...document.querySelectorAll(".map")].map((element) => new Map_(element));
+const maps = [...document.querySelectorAll(".map:not(:empty)")].map((element) => new Map_(element));
 
 if (main?.dataset.events) {
   link.hidden = false;

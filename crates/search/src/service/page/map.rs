@@ -75,28 +75,35 @@ pub(super) fn size(len: u64) -> u64 {
 }
 
 /// All squares of a level, in the order of the seeds.
+///
+/// Reservations need not begin where squares do: mirror images are off by one. So it is the larger part that counts.
 pub(super) fn squares(job: &Snapshot, level: &LevelView) -> Vec<Square> {
     let (first, len) = (u64::from(job.job.start), job.job.len);
     let size = size(len);
     let spans = spans(level);
-    let mut spans = spans.iter().peekable();
-    let square = |index: u64| {
+    let mut next = 0;
+    let held = |index: u64| {
         let begin = first + index * size;
         let end = (begin + size).min(first + len);
         let mut held = Held::default();
-        while let Some(span) = spans.peek() {
-            if span.start >= end {
-                break;
-            }
-            held.add(span, begin, end);
+        while let Some(span) = spans.get(next).filter(|span| span.start < end) {
+            held.add(next, span, begin, end);
             if span.end > end {
                 break;
             }
-            spans.next();
+            next += 1;
         }
-        held.square(end - begin)
+        (end - begin, held)
     };
-    (0..len.div_ceil(size)).map(square).collect()
+    let held: Vec<(u64, Held)> = (0..len.div_ceil(size)).map(held).collect();
+    let of = |index: usize| held.get(index).and_then(|(_, held)| held.most);
+    let square = |(index, (len, held)): (usize, &(u64, Held))| Square {
+        kind: held.kind(*len),
+        dead: held.dead,
+        joined: of(index)
+            .is_some_and(|(span, _)| of(index + 1).is_some_and(|(next, _)| next == span)),
+    };
+    held.iter().enumerate().map(square).collect()
 }
 
 /// Seeds of a square by state.
@@ -108,11 +115,12 @@ struct Held {
     verified: u64,
     disputed: u64,
     dead: bool,
-    joined: bool,
+    /// The span that has most of it, by number, and how many seeds that is.
+    most: Option<(usize, u64)>,
 }
 
 impl Held {
-    fn add(&mut self, span: &Span<'_>, begin: u64, end: u64) {
+    fn add(&mut self, number: usize, span: &Span<'_>, begin: u64, end: u64) {
         let seeds = span.end.min(end).saturating_sub(span.start.max(begin));
         match span.cell.state {
             CellState::Open => {}
@@ -122,26 +130,24 @@ impl Held {
             CellState::Verified => self.verified += seeds,
             CellState::Disputed => self.disputed += seeds,
         }
-        // How the dead of a span lie in it is not known, so all that it touches bears the mark.
-        self.dead |= span.cell.dead > 0 && seeds > 0;
-        self.joined |= span.end > end;
+        // How the dead of a span lie in it is not known, so all squares bear the mark of which it has a good part.
+        let good = (span.end - span.start).min(end - begin).div_ceil(2);
+        self.dead |= span.cell.dead > 0 && seeds >= good;
+        if seeds > self.most.map_or(0, |(_, most)| most) {
+            self.most = Some((number, seeds));
+        }
     }
 
-    fn square(&self, len: u64) -> Square {
+    fn kind(&self, len: u64) -> Kind {
         let settled = self.verified + self.done;
-        let kind = match self {
+        match self {
             _ if self.disputed > 0 => Kind::Disputed,
-            _ if self.verified >= len => Kind::Verified,
+            _ if settled >= len && self.verified > self.done => Kind::Verified,
             _ if settled >= len => Kind::Done,
             _ if self.lent > 0 => Kind::Lent,
             _ if self.claimed > 0 => Kind::Claimed,
             _ if settled > 0 => Kind::Part,
             _ => Kind::Open,
-        };
-        Square {
-            kind,
-            dead: self.dead,
-            joined: self.joined,
         }
     }
 }
@@ -339,50 +345,72 @@ mod tests {
     /// Seed by seed.
     fn slow(job: &Snapshot) -> String {
         let (size, first) = (size(job.job.len), u64::from(job.job.start));
+        let cells = &job.levels[0].cells;
         let cell_of = |seed: u64| {
-            let inside = |cell: &&Cell| {
+            let inside = |cell: &Cell| {
                 seed.checked_sub(cell.start.into())
                     .is_some_and(|at| at < cell.len)
             };
-            let cell = job.levels[0].cells.iter().find(inside);
-            cell.filter(|cell| cell.state != CellState::Open)
+            let index = cells.iter().position(inside);
+            index.filter(|&index| cells[index].state != CellState::Open)
         };
         let seeds: Vec<u64> = (first..first + job.job.len).collect();
-        let square = |seeds: &[u64]| {
-            let cells: Vec<Option<&Cell>> = seeds.iter().map(|&seed| cell_of(seed)).collect();
-            let states: Vec<Option<CellState>> = cells
-                .iter()
-                .map(|cell| cell.map(|cell| cell.state))
-                .collect();
-            let has = |state| states.contains(&Some(state));
-            let all = |among: &[CellState]| {
-                let is =
-                    |state: &Option<CellState>| state.is_some_and(|state| among.contains(&state));
-                states.iter().all(is)
+        // For each square, how many seeds each cell has of it.
+        let shares: Vec<Vec<(Option<usize>, usize)>> = seeds
+            .chunks(size as usize)
+            .map(|seeds| {
+                let owners: Vec<_> = seeds.iter().map(|&seed| cell_of(seed)).collect();
+                let runs = owners.chunk_by(|a, b| a == b);
+                runs.map(|run| (run[0], run.len())).collect()
+            })
+            .collect();
+        let most = |shares: &[(Option<usize>, usize)]| {
+            let taken = shares.iter().filter(|(cell, _)| cell.is_some());
+            taken
+                .rev()
+                .max_by_key(|(_, seeds)| *seeds)
+                .and_then(|(cell, _)| *cell)
+        };
+        let square = |(index, here): (usize, &Vec<(Option<usize>, usize)>)| {
+            let of = |state: CellState| {
+                let own = here
+                    .iter()
+                    .filter(|(cell, _)| cell.is_some_and(|cell| cells[cell].state == state));
+                own.map(|(_, seeds)| seeds).sum::<usize>()
             };
-            let kind = if has(CellState::Disputed) {
+            let len: usize = here.iter().map(|(_, seeds)| seeds).sum();
+            let (done, verified) = (of(CellState::Done), of(CellState::Verified));
+            let kind = if of(CellState::Disputed) > 0 {
                 Kind::Disputed
-            } else if all(&[CellState::Verified]) {
-                Kind::Verified
-            } else if all(&[CellState::Verified, CellState::Done]) {
-                Kind::Done
-            } else if has(CellState::Lent) {
+            } else if done + verified == len {
+                if verified > done {
+                    Kind::Verified
+                } else {
+                    Kind::Done
+                }
+            } else if of(CellState::Lent) > 0 {
                 Kind::Lent
-            } else if has(CellState::Claimed) {
+            } else if of(CellState::Claimed) > 0 {
                 Kind::Claimed
-            } else if has(CellState::Verified) || has(CellState::Done) {
+            } else if done + verified > 0 {
                 Kind::Part
             } else {
                 Kind::Open
             };
-            let last = seeds[seeds.len() - 1];
+            let dead = here.iter().any(|&(cell, seeds)| {
+                cell.is_some_and(|cell| {
+                    let good = (cells[cell].len as usize).min(len).div_ceil(2);
+                    cells[cell].dead > 0 && seeds >= good
+                })
+            });
+            let next = shares.get(index + 1).map(Vec::as_slice);
             Square {
                 kind,
-                dead: cells.iter().flatten().any(|cell| cell.dead > 0),
-                joined: cell_of(last).is_some() && cell_of(last) == cell_of(last + 1),
+                dead,
+                joined: most(here).is_some() && most(here) == next.and_then(most),
             }
         };
-        code(&seeds.chunks(size as usize).map(square).collect::<Vec<_>>())
+        code(&shares.iter().enumerate().map(square).collect::<Vec<_>>())
     }
 
     proptest! {
