@@ -1,5 +1,6 @@
 //! Seeds per second and core: every engine on every kind of processor this one can be, a plain scalar program, and the
-//! reference of the tests, in turn, so that what else the machine does hits all of them alike.
+//! reference of the tests, in turn, so that what else the machine does hits all of them alike. Then what `find` saves, and
+//! what a second thread adds.
 //!
 //! `cargo bench -p bramble-kernel --bench engines -- SEEDS`. Times are of this thread on its core, not of the clock.
 
@@ -9,7 +10,7 @@ mod reference;
 use std::path::Path;
 use std::time::Instant;
 
-use bramble_kernel::{Fill, Machine, Program, Random};
+use bramble_kernel::{Fill, Machine, Program, Random, Wanted};
 use bramble_world::World;
 
 const ROUNDS: usize = 5;
@@ -44,6 +45,59 @@ fn main() {
             println!();
         }
     }
+    let (find, threads) = (find(&world, seeds), threads(&world, seeds));
+    println!("find, by what lies at the first location: {find:.1} times as fast as a full run");
+    println!("two threads, each by its own time on a core: {threads:.2} times one");
+}
+
+/// How much faster the seeds are found that have a certain item at the one location that is open from the start.
+fn find(world: &World, seeds: u64) -> f64 {
+    let program = guarded(world);
+    let first = world.levels[0]
+        .requires
+        .iter()
+        .position(|needs| needs.contains(&0));
+    let first = first.expect("something is open from the start");
+    let item = program.arrange(0).items[first];
+    let mut items = [0; 4];
+    items[usize::from(item / 64)] = 1 << (item % 64);
+    let mut wanted = Wanted::default();
+    wanted.allow_only(first, items);
+    let ratios = (0..ROUNDS).map(|_| {
+        let found = rate(seeds, || {
+            program.find(0, seeds, &wanted, &mut |seed| {
+                std::hint::black_box(seed.seed);
+            });
+        });
+        found
+            / rate(seeds, || {
+                std::hint::black_box(program.search(0, seeds));
+            })
+    });
+    median(ratios.collect())
+}
+
+/// What two threads do together, over what one does alone.
+fn threads(world: &World, seeds: u64) -> f64 {
+    let program = guarded(world);
+    let alone = || {
+        rate(seeds, || {
+            std::hint::black_box(program.search(0, seeds));
+        })
+    };
+    let ratios = (0..ROUNDS).map(|_| {
+        let one = alone();
+        let both = std::thread::scope(|scope| {
+            let other = scope.spawn(alone);
+            alone() + other.join().expect("the other thread")
+        });
+        both / one
+    });
+    median(ratios.collect())
+}
+
+fn guarded(world: &World) -> Program {
+    Program::new(world, 0, Fill::Guarded, Random::Dotnet, None).expect("the world has a level")
 }
 
 /// The reference first, then each machine.
@@ -72,11 +126,12 @@ fn measure(
             }));
         }
     }
-    let median = |mut rates: Vec<f64>| {
-        rates.sort_by(f64::total_cmp);
-        rates[rates.len() / 2]
-    };
     rates.into_iter().map(median).collect()
+}
+
+fn median(mut rates: Vec<f64>) -> f64 {
+    rates.sort_by(f64::total_cmp);
+    rates[rates.len() / 2]
 }
 
 fn rate(seeds: u64, work: impl FnOnce()) -> f64 {

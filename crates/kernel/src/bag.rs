@@ -10,7 +10,7 @@ pub(crate) trait Bag<const W: usize>: Copy {
 
     /// Takes out the `k`-th member, counted from 0. If there are not so many, the answer is any number below `64 * W`
     /// and the bag is spoilt.
-    fn take(&mut self, k: u32) -> usize;
+    fn take(&mut self, k: u8) -> usize;
 }
 
 /// With the instructions for just this, which x86-64 has had since 2013.
@@ -32,7 +32,8 @@ impl<const W: usize> Bag<W> for Deposited<W> {
 
     /// Which word it is in is a coin's toss, so that is worked out without a branch.
     #[inline(always)]
-    fn take(&mut self, mut k: u32) -> usize {
+    fn take(&mut self, k: u8) -> usize {
+        let mut k = u32::from(k);
         let mut at = 0;
         for index in 0..W - 1 {
             let ones = self.0[index].count_ones();
@@ -81,21 +82,50 @@ impl<const W: usize> Bag<W> for Counted<W> {
 
     /// The byte is the last one with no more than `k` members before it; all after it will have one less.
     #[inline(always)]
-    fn take(&mut self, k: u32) -> usize {
-        let mut beyond = 0;
-        for before in self.before.as_flattened_mut() {
-            let is_beyond = u8::from(u32::from(*before) > k);
-            *before -= is_beyond;
-            beyond += is_beyond;
-        }
-        let byte = (8 * W - 1 - usize::from(beyond)) & (8 * W - 1);
+    fn take(&mut self, k: u8) -> usize {
+        let beyond = usize::from(count_down(self.before.as_flattened_mut(), k));
+        let byte = (8 * W - 1).wrapping_sub(beyond) & (8 * W - 1);
         let before = self.before.as_flattened()[byte];
-        let rank = (k as usize).wrapping_sub(before.into()) & 7;
+        let rank = usize::from(k.wrapping_sub(before) & 7);
         let bits = &mut self.bits.as_flattened_mut()[byte];
         let bit = IN_BYTE[usize::from(*bits) << 3 | rank];
         *bits &= !(1 << bit);
         byte * 8 + usize::from(bit)
     }
+}
+
+/// Takes one off all counts above `k`, and tells how many these are.
+#[cfg(not(target_arch = "aarch64"))]
+#[inline(always)]
+fn count_down(counts: &mut [u8], k: u8) -> u8 {
+    let mut above = 0;
+    for count in counts {
+        let is_above = u8::from(*count > k);
+        *count -= is_above;
+        above += is_above;
+    }
+    above
+}
+
+/// The same in six instructions. Left to itself, the compiler finds far more to do, and so it does with `vaddvq_u8`.
+#[cfg(target_arch = "aarch64")]
+#[inline(always)]
+fn count_down(counts: &mut [u8], k: u8) -> u8 {
+    use core::arch::aarch64::{vaddlvq_u8, vaddq_u8, vcgtq_u8, vdupq_n_u8, vld1q_u8, vst1q_u8};
+    // SAFETY: NEON belongs to the target.
+    let (k, mut above) = unsafe { (vdupq_n_u8(k), vdupq_n_u8(0)) };
+    for sixteen in counts.chunks_exact_mut(16) {
+        // SAFETY: as above, and there are sixteen bytes to load and store.
+        unsafe {
+            let count = vld1q_u8(sixteen.as_ptr());
+            // All ones, which is -1, where it is above.
+            let is_above = vcgtq_u8(count, k);
+            vst1q_u8(sixteen.as_mut_ptr(), vaddq_u8(count, is_above));
+            above = vaddq_u8(above, is_above);
+        }
+    }
+    // SAFETY: as above.
+    0u8.wrapping_sub(unsafe { vaddlvq_u8(above) } as u8)
 }
 
 const BYTES: u64 = 0x0101_0101_0101_0101;
@@ -133,7 +163,7 @@ mod tests {
     use proptest::prelude::*;
 
     /// Takes all members out in an order that `choices` decide.
-    fn check<B: Bag<4>>(members: &[usize], choices: &[u32]) {
+    fn check<B: Bag<4>>(members: &[usize], choices: &[u8]) {
         let mut bag = B::new(members.iter().copied().collect());
         let mut left = members.to_vec();
         for choice in choices.iter().cycle() {
@@ -141,8 +171,8 @@ mod tests {
             if left.is_empty() {
                 break;
             }
-            let k = choice % left.len() as u32;
-            assert_eq!(bag.take(k), left.remove(k as usize));
+            let k = choice % left.len() as u8;
+            assert_eq!(bag.take(k), left.remove(k.into()));
         }
         // Nothing is left, and still there is an answer.
         assert!(bag.take(0) < 256);
@@ -159,7 +189,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn takes_as_a_list_does(words in prop::array::uniform4(words()), choices in prop::collection::vec(any::<u32>(), 1..50)) {
+        fn takes_as_a_list_does(words in prop::array::uniform4(words()), choices in prop::collection::vec(any::<u8>(), 1..50)) {
             let is_in = |member: &usize| words[member / 64] >> (member % 64) & 1 == 1;
             let members: Vec<usize> = (0..255usize).filter(is_in).collect();
             check::<Counted<4>>(&members, &choices);

@@ -65,15 +65,15 @@ impl<const W: usize> Demand<W> {
     #[inline(always)]
     pub(crate) fn rules_out<const L: usize>(
         &self,
-        placed: &[(u8, u8); L],
+        locations: &[u8; L],
+        items: &[u8; L],
         block: &mut Block<W, L>,
     ) -> bool {
         let mut going = 0;
-        for (end, &(location, item)) in block.ends.iter_mut().zip(placed) {
-            let allowed = self.allowed.as_flattened().get(usize::from(location));
-            if *end == End::Finished
-                && !allowed.is_some_and(|allowed| allowed.contains(item.into()))
-            {
+        for (lane, end) in block.ends.iter_mut().enumerate() {
+            let (location, item) = (usize::from(locations[lane]), usize::from(items[lane]));
+            let allowed = self.allowed.as_flattened().get(location);
+            if *end == End::Finished && !allowed.is_some_and(|allowed| allowed.contains(item)) {
                 *end = End::RuledOut;
             }
             going += usize::from(*end == End::Finished);

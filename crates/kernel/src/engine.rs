@@ -6,13 +6,14 @@ use bramble_world::Table;
 use crate::bag::Deposited;
 use crate::bag::{Bag, Counted};
 use crate::demand::Demand;
-use crate::fill::{Block, End, Fill, place};
+use crate::fill::{Bags, Block, End, Fill, History, place};
 use crate::machine::Machine;
 use crate::rng::Rng;
 use crate::verdict::{Walk, walk};
 
-/// How many seeds advance together: a register of AVX-512, two of AVX2, four of NEON.
-pub(crate) const LANES: usize = 16;
+/// How many seeds advance together: as bytes, a register of AVX-512, two of AVX2, four of NEON. With fewer, instructions that need each
+/// other's results would have nothing else to do meanwhile.
+pub(crate) const LANES: usize = 64;
 
 /// What became of some seeds.
 pub(crate) struct Outcomes<const W: usize> {
@@ -54,7 +55,7 @@ fn run<const W: usize, R: Rng<LANES>, B: Bag<W>>(
 ) {
     let Outcomes { block, walks } = outcomes;
     *block = Block::EMPTY;
-    place::<W, LANES, R, B>(fill, table, seeds, demand, block);
+    place::<W, LANES, R, B, History<W, LANES>>(fill, table, seeds, demand, block);
     for (lane, walked) in walks.iter_mut().enumerate() {
         if matches!(block.ends[lane], End::Finished | End::Stuck) {
             *walked = walk(table, &block.placements[lane], |_, _| ());
@@ -71,7 +72,13 @@ fn one_by_one<const W: usize, R: Rng<1>>(
 ) {
     for (lane, &seed) in seeds.iter().enumerate() {
         let mut one = Block::<W, 1>::EMPTY;
-        place::<W, 1, R, Counted<W>>(fill, table, &[seed], demand, &mut one);
+        place::<W, 1, R, Counted<W>, Bags<W, 1, Counted<W>>>(
+            fill,
+            table,
+            &[seed],
+            demand,
+            &mut one,
+        );
         let ([placement], [end]) = (one.placements, one.ends);
         outcomes.walks[lane] = walk(table, &placement, |_, _| ());
         outcomes.block.placements[lane] = placement;
@@ -108,7 +115,8 @@ macro_rules! compiled_for {
 }
 
 compiled_for!(avx2, "avx2,bmi1,bmi2,popcnt,lzcnt");
+// Without avx512bw: comparing bytes would go by way of the mask registers, which takes longer than the comparison.
 compiled_for!(
     avx512,
-    "avx512f,avx512dq,avx512cd,avx512bw,avx512vl,avx2,bmi1,bmi2,popcnt,lzcnt"
+    "avx512f,avx512dq,avx512cd,avx512vl,avx2,bmi1,bmi2,popcnt,lzcnt"
 );

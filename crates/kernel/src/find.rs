@@ -39,7 +39,7 @@ impl<const W: usize> Compiled<W> {
         let hasty = Demand::new(wanted, true);
         let patient = Demand::new(wanted, false);
         let hasty = (!wanted.is_anything()).then_some(&hasty);
-        let mut left_off = Pending::default();
+        let mut left_off = Pending::NONE;
         for first in (u64::from(start)..end).step_by(LANES) {
             let mut seeds = [0; LANES];
             for (lane, seed) in seeds.iter_mut().enumerate() {
@@ -79,12 +79,12 @@ impl<const W: usize> Compiled<W> {
                 continue;
             }
             let placement = &outcomes.block.placements[lane];
-            let items = placement.items.as_flattened();
+            let items = placement.items();
             visit(&Seed {
                 seed,
                 verdict: self.target.verdict(&outcomes.walks[lane], end),
                 spheres: outcomes.walks[lane].spheres,
-                items: items.get(..self.table.len).unwrap_or(items),
+                items: items.get(..self.table.len).unwrap_or(&items),
                 sphere_of: &|| self.spheres(placement).1,
             });
         }
@@ -92,7 +92,6 @@ impl<const W: usize> Compiled<W> {
 }
 
 /// Seeds that wait for a block of their own.
-#[derive(Default)]
 struct Pending {
     /// Fewer than a block, and what one block may add.
     seeds: [u32; 2 * LANES],
@@ -100,6 +99,11 @@ struct Pending {
 }
 
 impl Pending {
+    const NONE: Pending = Pending {
+        seeds: [0; 2 * LANES],
+        len: 0,
+    };
+
     fn push(&mut self, seed: u32) {
         if let Some(slot) = self.seeds.get_mut(self.len) {
             *slot = seed;

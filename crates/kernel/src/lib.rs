@@ -4,7 +4,7 @@
 //! compiled. A result of a range is a [`Summary`], and the summary of a union of ranges is the [merge](Summary::merge) of
 //! theirs, so work may be cut and spread in any way and gives the same bits.
 //!
-//! Seeds pass through three steps, each a module, sixteen at a time: an [`Rng`] yields draws, an engine ([`Fill`]) turns
+//! Seeds pass through three steps, each a module, sixty-four at a time: an [`Rng`] yields draws, an engine ([`Fill`]) turns
 //! them into placements, and the verdict walks each placement as a player would, without looking at how it came about.
 //! Whether that is done in registers of SSE2, AVX2, AVX-512 or NEON depends on the [`Machine`]; what comes out does not.
 #![cfg_attr(not(test), no_std)]

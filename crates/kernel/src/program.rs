@@ -188,8 +188,8 @@ impl<const W: usize> Compiled<W> {
         let one = digest::of_verdict(seed, level, verdict.bit(), walk.spheres);
         summary.digest = summary.digest.wrapping_add(one);
         if seed.is_multiple_of(AUDIT_EVERY) {
-            let items = outcomes.block.placements[lane].items.as_flattened();
-            let items = items.get(..self.table.len).unwrap_or(items);
+            let items = outcomes.block.placements[lane].items();
+            let items = items.get(..self.table.len).unwrap_or(&items);
             let one = digest::of_placement(seed, level, verdict.bit(), walk.spheres, items);
             summary.audit = summary.audit.wrapping_add(one);
         }
@@ -200,15 +200,10 @@ impl<const W: usize> Compiled<W> {
         (self.engine)(self.fill, &self.table, &[seed; LANES], None, &mut outcomes);
         let ([placement, ..], [end, ..]) = (&outcomes.block.placements, outcomes.block.ends);
         let (walk, sphere) = self.spheres(placement);
-        let mut items = [bramble_world::UNFILLED; 256];
-        items
-            .iter_mut()
-            .zip(placement.items.as_flattened())
-            .for_each(|(slot, &item)| *slot = item);
         Arrangement {
             verdict: self.target.verdict(&walk, end),
             spheres: walk.spheres,
-            items,
+            items: placement.items(),
             sphere,
         }
     }

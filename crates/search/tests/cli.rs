@@ -96,6 +96,9 @@ fn an_interrupted_run_goes_on_where_it_stopped() {
         "--len",
         "600000",
         "--json",
+        // More would do all of it before they write the first checkpoint.
+        "--threads",
+        "2",
     ];
     let at = ["--checkpoint", checkpoint.to_str().unwrap(), "--resume"];
     let start = || {

@@ -31,7 +31,7 @@ pub(super) fn assumed<const W: usize, const L: usize, B: Bag<W>>(
                 continue;
             };
             if block.ends[lane] == End::Finished {
-                let location = B::new(candidates[lane]).take(choices[lane]);
+                let location = B::new(candidates[lane]).take(choices[lane] as u8);
                 placement.put(table, location, item.into());
             }
         }

@@ -1,10 +1,9 @@
 //! What an engine that fills forward can reach.
 
-use bramble_world::{Set, Table, UNFILLED};
+use bramble_world::{Set, Table};
 
 use crate::bag::Bag;
 use crate::fill::{Block, End};
-use crate::placement::Bytes;
 
 /// The state of `L` seeds, laid out by what it is and not by seed.
 pub(super) struct Frontier<const W: usize, const L: usize, B> {
@@ -15,8 +14,6 @@ pub(super) struct Frontier<const W: usize, const L: usize, B> {
     open: [B; L],
     /// How many these are.
     pub(super) choices: [u32; L],
-    /// For each pool entry its location.
-    location_of: [Bytes<W>; L],
 }
 
 impl<const W: usize, const L: usize, B: Bag<W>> Frontier<W, L, B> {
@@ -29,14 +26,13 @@ impl<const W: usize, const L: usize, B: Bag<W>> Frontier<W, L, B> {
             reach: [reach; L],
             open: [B::new(reach); L],
             choices: [reach.len(); L],
-            location_of: [[[UNFILLED; 64]; W]; L],
         }
     }
 
     /// Takes the `k`-th open location. That there is one less is counted by [`Frontier::count`], for all seeds at once.
     #[inline(always)]
     pub(super) fn take(&mut self, lane: usize, k: u32) -> usize {
-        self.open[lane].take(k)
+        self.open[lane].take(k as u8)
     }
 
     #[inline(always)]
@@ -56,9 +52,7 @@ impl<const W: usize, const L: usize, B: Bag<W>> Frontier<W, L, B> {
         location: usize,
         item: usize,
     ) -> bool {
-        // Both are below 64 * W, and so are the slots.
-        block.placements[lane].items.as_flattened_mut()[location & (64 * W - 1)] = item as u8;
-        self.location_of[lane].as_flattened_mut()[item & (64 * W - 1)] = location as u8;
+        block.placements[lane].write(location, item);
         let powers = self.powers[lane] | table.grants[item & 255];
         if powers == self.powers[lane] {
             return false;
@@ -67,15 +61,27 @@ impl<const W: usize, const L: usize, B: Bag<W>> Frontier<W, L, B> {
         true
     }
 
-    /// What was open stays open, so that what opens now is all there is to add.
+    /// What was open stays open, so that what opens now is all there is to add; often that is nothing.
     #[inline(always)]
     fn gain(&mut self, table: &Table<W>, lane: usize, powers: u64) {
         let reach = table.open(powers);
         let opened = reach.minus(self.reach[lane]);
         self.powers[lane] = powers;
-        self.reach[lane] = reach;
-        self.open[lane] = B::new(self.open[lane].members().or(opened));
-        self.choices[lane] += opened.len();
+        if !opened.is_empty() {
+            self.reach[lane] = reach;
+            self.open[lane] = B::new(self.open[lane].members().or(opened));
+            self.choices[lane] += opened.len();
+        }
+    }
+
+    /// Takes for granted that all that is left is going to be filled, in whatever order.
+    #[inline(always)]
+    pub(super) fn fill_all(&mut self, left: u32, block: &Block<W, L>) {
+        for (open, &end) in self.open.iter_mut().zip(&block.ends) {
+            if left > 0 && end == End::Finished {
+                *open = B::new(Set::EMPTY);
+            }
+        }
     }
 
     /// Completes the placements with what was not written down on the way.
@@ -83,10 +89,7 @@ impl<const W: usize, const L: usize, B: Bag<W>> Frontier<W, L, B> {
     pub(super) fn finish(&self, table: &Table<W>, block: &mut Block<W, L>) {
         for (lane, placement) in block.placements.iter_mut().enumerate() {
             placement.filled = self.reach[lane].minus(self.open[lane].members());
-            for item in table.granting.iter() {
-                let location = self.location_of[lane].as_flattened()[item & (64 * W - 1)];
-                placement.granting.insert(location.into());
-            }
+            placement.note_granting(table);
         }
     }
 }

@@ -9,6 +9,7 @@ mod forward;
 mod frontier;
 mod ladder;
 mod order;
+mod pool;
 
 use bramble_world::Table;
 
@@ -16,6 +17,8 @@ use crate::bag::Bag;
 use crate::demand::Demand;
 use crate::placement::Placement;
 use crate::rng::Rng;
+use pool::Pool;
+pub(crate) use pool::{Bags, History};
 
 /// Which engine to use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -94,7 +97,7 @@ impl<const W: usize, const L: usize> Block<W, L> {
 
 /// Fills an empty block. Seeds that cannot meet the demand may be left as soon as that is certain.
 #[inline(always)]
-pub(crate) fn place<const W: usize, const L: usize, R: Rng<L>, B: Bag<W>>(
+pub(crate) fn place<const W: usize, const L: usize, R: Rng<L>, B: Bag<W>, P: Pool<L>>(
     fill: Fill,
     table: &Table<W>,
     seeds: &[u32; L],
@@ -104,9 +107,15 @@ pub(crate) fn place<const W: usize, const L: usize, R: Rng<L>, B: Bag<W>>(
     let mut rng = R::seeded(seeds);
     match fill {
         Fill::Shuffle => order::shuffle(table, &mut rng, block),
-        Fill::Forward => forward::forward::<W, L, B, false>(table, &mut rng, demand, block),
-        Fill::Guarded => forward::forward::<W, L, B, true>(table, &mut rng, demand, block),
+        Fill::Forward => forward::forward::<W, L, R, B, P, false>(table, &mut rng, demand, block),
+        Fill::Guarded => forward::forward::<W, L, R, B, P, true>(table, &mut rng, demand, block),
         Fill::Assumed => assumed::assumed::<W, L, B>(table, &mut rng, block),
-        Fill::Ladder => ladder::ladder::<W, L, R, B>(table, &mut rng, demand, block),
+        Fill::Ladder => ladder::ladder::<W, L, R, B, P>(table, &mut rng, demand, block),
     }
+}
+
+/// Draws are below 256.
+#[inline(always)]
+fn bytes<const L: usize>(draws: &[u32; L]) -> [u8; L] {
+    draws.map(|draw| draw as u8)
 }

@@ -3,7 +3,7 @@
 use super::Rng;
 
 /// The modulus, which is also the largest seed.
-const M: i32 = i32::MAX;
+const M: u32 = i32::MAX as u32;
 const SIZE: usize = 55;
 
 /// `System.Random` of .NET Framework with given seeds.
@@ -13,7 +13,7 @@ const SIZE: usize = 55;
 #[derive(Clone, Debug)]
 pub struct Dotnet<const L: usize> {
     /// The last 55 numbers of each stream, and thereby the next 55 draws from `next` on.
-    state: [[i32; L]; SIZE],
+    state: [[u32; L]; SIZE],
     next: usize,
     seeds: [u32; L],
     /// Whether `state` still holds the first 55 numbers of the streams.
@@ -41,10 +41,7 @@ impl<const L: usize> Rng<L> for Dotnet<L> {
             self.next = 0;
             self.first = false;
         }
-        let mut numbers = [0; L];
-        for (number, state) in numbers.iter_mut().zip(&self.state[self.next]) {
-            *number = *state as u32;
-        }
+        let numbers = self.state[self.next];
         self.next += 1;
         numbers
     }
@@ -59,6 +56,11 @@ impl<const L: usize> Rng<L> for Dotnet<L> {
     }
 
     #[inline(always)]
+    fn reduce_all(numbers: &[u32; L], below: u32) -> [u32; L] {
+        numbers.map(|number| scale(number, below))
+    }
+
+    #[inline(always)]
     fn are_plain(_: &[u32; L]) -> bool {
         true
     }
@@ -66,6 +68,11 @@ impl<const L: usize> Rng<L> for Dotnet<L> {
     #[inline(always)]
     fn draw(&mut self, below: &[u32; L]) -> [u32; L] {
         Self::reduce(&self.numbers(), below)
+    }
+
+    #[inline(always)]
+    fn draw_all(&mut self, below: u32) -> [u32; L] {
+        Self::reduce_all(&self.numbers(), below)
     }
 
     #[inline(always)]
@@ -92,26 +99,28 @@ impl<const L: usize> Dotnet<L> {
     }
 }
 
+/// One of the numbers that are drawn.
 #[inline(always)]
-fn difference(a: i32, b: i32) -> i32 {
-    let number = a.wrapping_sub(b);
-    // The one number out of range that is not negative.
-    positive(number.wrapping_sub(i32::from(number == M)))
+fn difference(a: u32, b: u32) -> u32 {
+    let number = positive(a.wrapping_sub(b));
+    // The original takes one off the largest number before it looks at the sign. What wraps to -1 stays as it is.
+    number.wrapping_sub(u32::from(number == M))
 }
 
-/// Adds `M` if the number is negative.
+/// Adds `M` to a number that is negative as an `i32`: adding 2^31 clears the sign, and then 1 is too much. Shift and addition
+/// are one instruction of NEON.
 #[inline(always)]
-fn positive(number: i32) -> i32 {
-    number.wrapping_add((number >> 31) & M)
+fn positive(number: u32) -> u32 {
+    (number & M).wrapping_add(((number as i32) >> 31) as u32)
 }
 
 #[inline(always)]
-fn seeded<const L: usize>(seeds: &[u32; L]) -> [[i32; L]; SIZE] {
+fn seeded<const L: usize>(seeds: &[u32; L]) -> [[u32; L]; SIZE] {
     let mut state = [[0; L]; SIZE];
     // The magnitude of -2^31 does not fit; the original takes the largest number for it.
     let mut before = [0; L];
     for (before, &seed) in before.iter_mut().zip(seeds) {
-        *before = 161_803_398 - (seed as i32).unsigned_abs().min(M as u32) as i32;
+        *before = 161_803_398u32.wrapping_sub((seed as i32).unsigned_abs().min(M));
     }
     let mut numbers = [1; L];
     state[SIZE - 1] = before;
@@ -147,11 +156,14 @@ const ORDER: [usize; SIZE - 1] = {
 /// `(int)(number * (1.0 / M) * n)`, which for `n` below 256 is the floor of `number * n / M`.
 ///
 /// For a Mersenne number `M = 2^31 - 1` that needs no division. With `p + 1 = q * M + r` and `0 < r <= M`, which leaves `q` the floor of
-/// `p / M`, the number `p + 1` is `q * 2^31 + (r - q)`; adding its own upper bits makes up for the `q`.
+/// `p / M`, the number `p + 1` is `q * 2^31 + (r - q)`; adding its own upper bits makes up for the `q`. The 39 bits of `p` are held as
+/// `high * 2^16 + low`, since lanes of 64 bits are half as many.
 #[inline(always)]
 fn scale(number: u32, n: u32) -> u32 {
-    let product = u64::from(number) * u64::from(n) + 1;
-    (product.wrapping_add(product >> 31) >> 31) as u32
+    let low = (number & 0xFFFF).wrapping_mul(n).wrapping_add(1);
+    let high = (number >> 16).wrapping_mul(n).wrapping_add(low >> 16);
+    let low = (low & 0xFFFF).wrapping_add(high >> 15);
+    high.wrapping_add(low >> 16) >> 15
 }
 
 #[cfg(test)]
@@ -163,8 +175,8 @@ mod tests {
         for n in 1..256u32 {
             for step in 0..=u64::from(n) {
                 // Both are monotone in the number, so it is enough to look where the floor steps up.
-                let edge = (step * M as u64).div_ceil(u64::from(n));
-                for number in edge.saturating_sub(2)..(edge + 3).min(M as u64) {
+                let edge = (step * u64::from(M)).div_ceil(u64::from(n));
+                for number in edge.saturating_sub(2)..(edge + 3).min(u64::from(M)) {
                     let double = (number as f64 * (1.0 / f64::from(M))) * f64::from(n);
                     assert_eq!(scale(number as u32, n), double as u32, "{number} {n}");
                 }

@@ -45,6 +45,12 @@ impl<const L: usize> Rng<L> for Pcg32<L> {
         reduced
     }
 
+    #[inline(always)]
+    fn reduce_all(numbers: &[u32; L], below: u32) -> [u32; L] {
+        let reciprocal = RECIPROCALS[below as usize & 255];
+        numbers.map(|bits| remainder_by(bits, below, reciprocal))
+    }
+
     /// What may have to be drawn again is below n, which is below 256.
     #[inline(always)]
     fn are_plain(numbers: &[u32; L]) -> bool {
@@ -53,18 +59,31 @@ impl<const L: usize> Rng<L> for Pcg32<L> {
 
     #[inline(always)]
     fn draw(&mut self, below: &[u32; L]) -> [u32; L] {
-        let mut bits = self.numbers();
-        if !Self::are_plain(&bits) {
-            for (lane, bits) in bits.iter_mut().enumerate() {
-                *bits = redraw(*bits, &mut self.state[lane], below[lane]);
-            }
-        }
-        Self::reduce(&bits, below)
+        Self::reduce(&self.accepted(|lane| below[lane]), below)
+    }
+
+    #[inline(always)]
+    fn draw_all(&mut self, below: u32) -> [u32; L] {
+        Self::reduce_all(&self.accepted(|_| below), below)
     }
 
     #[inline(always)]
     fn restart(&mut self) {
         self.state = self.start;
+    }
+}
+
+impl<const L: usize> Pcg32<L> {
+    /// The next numbers that are not to be drawn again.
+    #[inline(always)]
+    fn accepted(&mut self, below: impl Fn(usize) -> u32) -> [u32; L] {
+        let mut bits = self.numbers();
+        if !Self::are_plain(&bits) {
+            for (lane, bits) in bits.iter_mut().enumerate() {
+                *bits = redraw(*bits, &mut self.state[lane], below(lane));
+            }
+        }
+        bits
     }
 }
 
@@ -95,7 +114,11 @@ fn redraw(mut bits: u32, state: &mut u64, n: u32) -> u32 {
 /// The rounded-down reciprocal gives the quotient or one less, so that one correction is enough.
 #[inline(always)]
 fn remainder(bits: u32, n: u32) -> u32 {
-    let reciprocal = RECIPROCALS[n as usize & 255];
+    remainder_by(bits, n, RECIPROCALS[n as usize & 255])
+}
+
+#[inline(always)]
+fn remainder_by(bits: u32, n: u32, reciprocal: u32) -> u32 {
     let quotient = ((u64::from(bits) * u64::from(reciprocal)) >> 32) as u32;
     let rest = bits.wrapping_sub(quotient.wrapping_mul(n));
     rest.min(rest.wrapping_sub(n))
