@@ -107,6 +107,7 @@ pub fn seeds(cluster: &Cluster, images: &Images) -> String {
     let redis = json!({ "BRAMBLE_REDIS": "redis://messages:6379" });
 
     let mut web = search(&image("seed-web"), "web", redis.clone());
+    web["command"] = json!(["web", "--engine", "engine:2375"]);
     web["ports"] = json!([on_its_node(3000, cluster.search.port)]);
     web["healthcheck"] = health_of_its_image();
     web["deploy"] = deploy(1, std::slice::from_ref(&first_manager), "256M");
@@ -131,6 +132,7 @@ pub fn seeds(cluster: &Cluster, images: &Images) -> String {
     miner["deploy"]["placement"]["max_replicas_per_node"] = json!(1);
 
     let mut services = json!({
+        "engine": engine(&image("seed-web"), &on_node(&cluster.first_manager().name)),
         "messages": {
             "image": reference(cluster, images, "redis"),
             "entrypoint": ["/usr/bin/redis-server"],
@@ -169,6 +171,20 @@ pub fn seeds(cluster: &Cluster, images: &Images) -> String {
         &format!("The seed search of the cluster {}.", cluster.name),
         &stack,
     )
+}
+
+/// Tells `web` what runs where, which only a manager's engine knows. It alone gets at the engine's socket, and it answers
+/// three questions.
+fn engine(image: &str, manager: &str) -> Value {
+    let mut engine = search(image, "engine", json!({}));
+    // The socket is root's. Without capabilities there is nothing else that this root may do.
+    engine["user"] = json!("0:0");
+    engine["healthcheck"] = json!({ "disable": true });
+    let socket = "/var/run/docker.sock";
+    engine["volumes"] =
+        json!([{ "type": "bind", "source": socket, "target": socket, "read_only": true }]);
+    engine["deploy"] = deploy(1, &[manager.to_owned()], "64M");
+    engine
 }
 
 /// What all services of the search have in common.
