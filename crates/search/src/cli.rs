@@ -10,7 +10,6 @@ use clap::builder::PossibleValuesParser;
 use clap::{Parser, Subcommand};
 
 use crate::failure::Failure;
-use crate::service::DEFAULT_RESERVATION;
 use crate::spec::{SEEDS, Spec, read_world};
 
 const EXAMPLES: &str = "\
@@ -51,6 +50,9 @@ pub(crate) enum Command {
     Worker(WorkerArgs),
     Miner(MinerArgs),
     Engine(EngineArgs),
+    Ledger(LedgerArgs),
+    Token(TokenArgs),
+    Node(NodeArgs),
     Healthcheck(HealthcheckArgs),
 }
 
@@ -125,6 +127,15 @@ pub(crate) struct RunArgs {
     /// Go on where an earlier run of the same search stopped, if there is a checkpoint
     #[arg(long)]
     pub(crate) resume: bool,
+    /// Let others watch, and help: serve the API and the page that `web` serves at this address, as 127.0.0.1:3000
+    #[arg(long, value_name = "ADDRESS", conflicts_with_all = ["checkpoint", "resume"])]
+    pub(crate) serve: Option<SocketAddr>,
+    /// Keep results in this file, and go on where it ends [default: in memory]
+    #[arg(long, value_name = "FILE", requires = "serve")]
+    pub(crate) ledger: Option<PathBuf>,
+    /// Go on serving when the search is done, until interrupted
+    #[arg(long, requires = "serve")]
+    pub(crate) stay: bool,
 }
 
 /// List seeds that are as a filter says
@@ -206,12 +217,15 @@ pub(crate) struct SubmitArgs {
     pub(crate) server: String,
     #[command(flatten)]
     pub(crate) search: SearchArgs,
-    /// Seeds that a miner takes at a time
-    #[arg(long, value_name = "SEEDS", default_value_t = DEFAULT_RESERVATION, value_parser = clap::value_parser!(u64).range(1..=SEEDS))]
+    /// The most seeds that a miner takes at a time [default: about a minute's work]
+    #[arg(long, value_name = "SEEDS", default_value_t = SEEDS, hide_default_value = true, value_parser = clap::value_parser!(u64).range(1..=SEEDS))]
     pub(crate) reservation: u64,
     /// Print the job's id and leave
     #[arg(long)]
     pub(crate) no_wait: bool,
+    /// A file with the administrator's token, if the server asks for one
+    #[arg(long, value_name = "FILE", env = "BRAMBLE_TOKEN_FILE")]
+    pub(crate) token_file: Option<PathBuf>,
     /// How long to keep trying when the server is away
     #[arg(long, value_name = "SECONDS", default_value_t = 300)]
     pub(crate) patience: u64,
@@ -236,6 +250,12 @@ pub(crate) struct WebArgs {
         default_value = "redis://messages:6379"
     )]
     pub(crate) redis: String,
+    /// A file with the token that begins jobs and grants tokens. Without it, everybody may do everything
+    #[arg(long, value_name = "FILE", env = "BRAMBLE_ADMIN_TOKEN_FILE")]
+    pub(crate) admin_token_file: Option<PathBuf>,
+    /// A file with the token of the cluster's own miners. Those who have it are trusted as members
+    #[arg(long, value_name = "FILE", env = "BRAMBLE_MINER_TOKEN_FILE")]
+    pub(crate) miner_token_file: Option<PathBuf>,
     /// Who tells what runs where: host and port of `bramble-search engine` [default: nobody]
     #[arg(long, value_name = "HOST:PORT", env = "BRAMBLE_ENGINE", value_parser = host_and_port)]
     pub(crate) engine: Option<(String, u16)>,
@@ -266,7 +286,7 @@ pub(crate) struct EngineArgs {
     pub(crate) socket: PathBuf,
 }
 
-/// Keep the ledger: cut jobs into ranges, offer them, enter results
+/// Keep the ledger: lend ranges, enter results, have some of them computed again
 #[derive(Debug, clap::Args)]
 pub(crate) struct WorkerArgs {
     /// The Redis that carries messages
@@ -285,14 +305,58 @@ pub(crate) struct WorkerArgs {
         default_value = "/var/lib/bramble/ledger.sqlite"
     )]
     pub(crate) ledger: PathBuf,
-    /// How long a miner may keep a range before it is lent again
+    #[command(flatten)]
+    pub(crate) rules: RuleArgs,
+    /// Where to copy the ledger to now and then; this may be on the network
+    #[arg(long, value_name = "DIRECTORY", env = "BRAMBLE_BACKUP_DIR")]
+    pub(crate) backup_dir: Option<PathBuf>,
+    /// How often; the latest seven are kept
+    #[arg(
+        long,
+        value_name = "SECONDS",
+        env = "BRAMBLE_BACKUP_EVERY",
+        default_value = "3600"
+    )]
+    pub(crate) backup_every: NonZero<u64>,
+}
+
+/// How ranges are lent, and how many are computed twice.
+#[derive(Debug, clap::Args)]
+pub(crate) struct RuleArgs {
+    /// How long a miner may keep a range before it is lent again, unless it renews
     #[arg(
         long,
         value_name = "SECONDS",
         env = "BRAMBLE_LEASE",
-        default_value = "60"
+        default_value = "120"
     )]
     pub(crate) lease: NonZero<u64>,
+    /// How much work to lend at a time, by the speed of the miner
+    #[arg(
+        long,
+        value_name = "SECONDS",
+        env = "BRAMBLE_TARGET",
+        default_value = "60"
+    )]
+    pub(crate) target: NonZero<u64>,
+    /// The share of ranges that another node computes again
+    #[arg(long, value_name = "PERCENT", env = "BRAMBLE_VERIFY", default_value_t = 2.0, value_parser = percent)]
+    pub(crate) verify: f64,
+    /// How many of a new node's ranges another computes again
+    #[arg(
+        long,
+        value_name = "RANGES",
+        env = "BRAMBLE_VERIFY_FIRST",
+        default_value_t = 2
+    )]
+    pub(crate) verify_first: u64,
+}
+
+fn percent(text: &str) -> Result<f64, String> {
+    let number: Option<f64> = text.trim_end_matches('%').trim().parse().ok();
+    number
+        .filter(|number| (0.0..=100.0).contains(number))
+        .ok_or_else(|| "a percentage is from 0 to 100".to_owned())
 }
 
 /// Compute ranges on all cores of this node
@@ -309,9 +373,96 @@ pub(crate) struct MinerArgs {
     /// What to call this node [default: its host name]
     #[arg(long, value_name = "NAME", env = "BRAMBLE_NODE")]
     pub(crate) node: Option<String>,
+    /// A file with a token, if the server asks for one
+    #[arg(long, value_name = "FILE", env = "BRAMBLE_TOKEN_FILE")]
+    pub(crate) token_file: Option<PathBuf>,
     /// How many threads to use [default: one for each core]
     #[arg(long, value_name = "T")]
     pub(crate) threads: Option<NonZero<usize>>,
+}
+
+/// Look after the ledger
+#[derive(Debug, clap::Args)]
+pub(crate) struct LedgerArgs {
+    #[command(subcommand)]
+    pub(crate) command: LedgerCommand,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum LedgerCommand {
+    /// Put a backup in the place of the ledger, while the worker is stopped; what is there is kept beside it
+    Restore {
+        /// A backup, or the directory with them: then the newest
+        #[arg(long, value_name = "PATH")]
+        from: PathBuf,
+        /// The ledger
+        #[arg(
+            long,
+            value_name = "FILE",
+            env = "BRAMBLE_LEDGER",
+            default_value = "/var/lib/bramble/ledger.sqlite"
+        )]
+        ledger: PathBuf,
+    },
+}
+
+/// How an administrator reaches the server.
+#[derive(Debug, clap::Args)]
+pub(crate) struct AdminArgs {
+    /// The web service
+    #[arg(
+        long,
+        value_name = "URL",
+        env = "BRAMBLE_SERVER",
+        default_value = "http://web:3000"
+    )]
+    pub(crate) server: String,
+    /// A file with the administrator's token
+    #[arg(long, value_name = "FILE", env = "BRAMBLE_ADMIN_TOKEN_FILE")]
+    pub(crate) admin_token_file: Option<PathBuf>,
+}
+
+/// Let somebody outside the cluster lend power
+#[derive(Debug, clap::Args)]
+pub(crate) struct TokenArgs {
+    #[command(flatten)]
+    pub(crate) admin: AdminArgs,
+    #[command(subcommand)]
+    pub(crate) command: TokenCommand,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum TokenCommand {
+    /// Make a token and print it, this once
+    Create {
+        /// What the node is called that will have it
+        name: String,
+    },
+    /// Who has one
+    List,
+    /// Take one back
+    Revoke {
+        /// Whose
+        name: String,
+    },
+}
+
+/// Look after nodes
+#[derive(Debug, clap::Args)]
+pub(crate) struct NodeArgs {
+    #[command(flatten)]
+    pub(crate) admin: AdminArgs,
+    #[command(subcommand)]
+    pub(crate) command: NodeCommand,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum NodeCommand {
+    /// Lend ranges again to a node that computed wrongly and is mended
+    Forgive {
+        /// Its name
+        name: String,
+    },
 }
 
 /// Ask a URL, and end with 0 if the answer is a success: for containers, which have no other means

@@ -52,6 +52,9 @@ fn dispatch(command: Command) -> Result<(), Failure> {
         Command::Worker(args) => service::worker::main(&args),
         Command::Miner(args) => service::miner::main(&args),
         Command::Engine(args) => service::engine::proxy::main(&args),
+        Command::Ledger(args) => service::manage::ledger(&args),
+        Command::Token(args) => service::manage::token(&args),
+        Command::Node(args) => service::manage::node(&args),
         Command::Healthcheck(args) => service::healthcheck(&args),
     }
 }

@@ -62,6 +62,20 @@ impl Plan {
         }
     }
 
+    /// Covers one stretch, `step` at a time.
+    pub(crate) fn of(stretch: Step, step: u64) -> Self {
+        let start = u64::from(stretch.start);
+        Plan {
+            stretches: vec![(start..start + stretch.len, stretch.twins)],
+            step,
+        }
+    }
+
+    /// The stretches, with whether their twins are counted, too.
+    pub(crate) fn stretches(&self) -> &[(Range<u64>, bool)] {
+        &self.stretches
+    }
+
     /// How many steps there are.
     pub(crate) fn steps(&self) -> u64 {
         let steps = |(range, _): &(Range<u64>, bool)| (range.end - range.start).div_ceil(self.step);

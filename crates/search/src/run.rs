@@ -12,7 +12,7 @@ use bramble_kernel::{Program, Summary};
 use crate::checkpoint::Checkpoint;
 use crate::cli::{RunArgs, SearchArgs};
 use crate::failure::Failure;
-use crate::plan::{Plan, STEP};
+use crate::plan::{Plan, STEP, Step};
 use crate::progress;
 use crate::report::{LevelReport, Report, SearchId};
 use crate::signals;
@@ -23,6 +23,9 @@ use crate::tally::Tally;
 const LEG: Duration = Duration::from_secs(30);
 
 pub(crate) fn main(args: &RunArgs) -> Result<(), Failure> {
+    if let Some(address) = args.serve {
+        return crate::service::embedded::main(args, address);
+    }
     let SearchArgs { json, .. } = args.search;
     let spec = args.search.spec()?;
     let compiled = spec.compile()?;
@@ -108,20 +111,18 @@ fn next_leg(steps: u64, took: Duration) -> u64 {
     ((steps as f64 * ratio) as u64).max(1)
 }
 
-/// Searches a range on several threads and calls `progress` with every few seeds done. `None` if `stop` was set on the way.
-pub(crate) fn search(
+/// Searches a stretch on several threads. `None` if `stop` was set on the way.
+pub(crate) fn search_stretch(
     program: &Program,
-    start: u32,
-    len: u64,
+    stretch: Step,
     threads: NonZero<usize>,
     stop: &AtomicBool,
-    progress: &(dyn Fn(u64) + Sync),
 ) -> Option<Summary> {
     // Small enough to end together and to stop soon, large enough that the bookkeeping does not show.
-    let step = (len / (threads.get() as u64 * 8)).clamp(64, STEP);
-    let plan = Plan::new(program.random(), start, len, step);
-    let (summary, _) = search_steps(program, &plan, 0..plan.steps(), threads, stop, progress);
-    (summary.scanned == len).then_some(summary)
+    let step = (stretch.len / (threads.get() as u64 * 8)).clamp(64, STEP);
+    let plan = Plan::of(stretch, step);
+    let (summary, _) = search_steps(program, &plan, 0..plan.steps(), threads, stop, &|_| ());
+    (summary.scanned == stretch.seeds()).then_some(summary)
 }
 
 /// Takes steps on several threads. Returns what they found, and the first that was not taken because `stop` was set.

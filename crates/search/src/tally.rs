@@ -43,17 +43,18 @@ impl From<&Summary> for Tally {
 }
 
 impl Tally {
-    /// The summary of `len` seeds from `start` on, if that is what this can be.
+    /// The summary of `len` seeds from `start` on, with `twins` of as many more (`2^32` less each), if that is what this can be.
     ///
     /// # Errors
     /// What does not add up.
-    pub(crate) fn summary_of(&self, start: u32, len: u64) -> Result<Summary, String> {
-        let inside = |&seed: &u32| {
+    pub(crate) fn summary_of(&self, start: u32, len: u64, twins: bool) -> Result<Summary, String> {
+        let within = |seed: u32| {
             seed.checked_sub(start)
                 .is_some_and(|at| u64::from(at) < len)
         };
+        let inside = |&seed: &u32| within(seed) || twins && within(seed.wrapping_neg());
         match self.first_dead.iter().all(inside) {
-            true => self.summary_of_any(len),
+            true => self.summary_of_any(len.saturating_mul(1 + u64::from(twins))),
             false => Err("first_dead names a seed outside the range".to_owned()),
         }
     }
@@ -190,7 +191,10 @@ mod tests {
     fn it_survives_both_ways() {
         let text = serde_json::to_string(&tally()).unwrap();
         assert_eq!(serde_json::from_str::<Tally>(&text).unwrap(), tally());
-        assert_eq!(Tally::from(&tally().summary_of(0, 100).unwrap()), tally());
+        assert_eq!(
+            Tally::from(&tally().summary_of(0, 100, false).unwrap()),
+            tally()
+        );
     }
 
     #[test]
@@ -199,7 +203,7 @@ mod tests {
         let mut check = |change: fn(&mut Tally)| {
             let mut wrong = tally();
             change(&mut wrong);
-            told += &format!("{}\n", wrong.summary_of(0, 100).unwrap_err());
+            told += &format!("{}\n", wrong.summary_of(0, 100, false).unwrap_err());
         };
         check(|tally| tally.scanned = 99);
         check(|tally| tally.stuck = 2);

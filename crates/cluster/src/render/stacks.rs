@@ -104,7 +104,7 @@ pub fn registry(cluster: &Cluster) -> String {
 pub fn seeds(cluster: &Cluster, images: &Images) -> String {
     let image = |name| reference(cluster, images, name);
     let first_manager = on_node(&cluster.first_manager().name);
-    let redis = json!({ "BRAMBLE_REDIS": "redis://messages:6379" });
+    let redis = json!({ "BRAMBLE_REDIS": "redis://messages:6379", "BRAMBLE_LOG_FORMAT": "json" });
 
     let mut web = search(&image("seed-web"), "web", redis.clone());
     web["command"] = json!(["web", "--engine", "engine:2375"]);
@@ -120,14 +120,21 @@ pub fn seeds(cluster: &Cluster, images: &Images) -> String {
         json!([volume("ledger", "/var/lib/bramble"), { "type": "tmpfs", "target": "/tmp" }]);
     worker["deploy"] = deploy(1, std::slice::from_ref(&first_manager), "256M");
 
-    let server =
-        json!({ "BRAMBLE_SERVER": "http://web:3000", "BRAMBLE_NODE": "{{.Node.Hostname}}" });
+    let server = json!({
+        "BRAMBLE_SERVER": "http://web:3000",
+        "BRAMBLE_NODE": "{{.Node.Hostname}}",
+        "BRAMBLE_LOG_FORMAT": "json",
+    });
     let mut miner = search(&image("seed-miner"), "miner", server);
     miner["deploy"] = deploy(
         cluster.workers().count(),
         &["node.role!=manager".to_owned()],
         "512M",
     );
+    // It hands back what it has when it is stopped, for which web may need a while.
+    miner["stop_grace_period"] = json!("30s");
+    // One after the other, so that the search goes on meanwhile.
+    miner["deploy"]["update_config"]["parallelism"] = json!(1);
     // Each takes all processors of its node.
     miner["deploy"]["placement"]["max_replicas_per_node"] = json!(1);
 

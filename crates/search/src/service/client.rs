@@ -5,12 +5,14 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, anyhow};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use ureq::RequestBuilder;
 use ureq::config::Config;
 use ureq::http::Uri;
 use ureq::unversioned::resolver::{ResolvedSocketAddrs, Resolver};
 use ureq::unversioned::transport::{DefaultConnector, NextTimeout};
 
 use super::names;
+use super::token::Token;
 use super::wire::ApiError;
 
 /// Longer than any answer takes, long polls included.
@@ -20,6 +22,7 @@ const TIMEOUT: Duration = Duration::from_secs(30);
 pub(crate) struct Client {
     agent: ureq::Agent,
     base: String,
+    token: Option<Token>,
 }
 
 /// An answer that is one.
@@ -33,8 +36,8 @@ pub(crate) enum Answer<T> {
 }
 
 impl Client {
-    /// `base` is as `http://web:3000`.
-    pub(crate) fn new(base: &str) -> Self {
+    /// `base` is as `http://web:3000`; the token says who asks.
+    pub(crate) fn new(base: &str, token: Option<Token>) -> Self {
         let config = Config::builder()
             .http_status_as_error(false)
             .timeout_global(Some(TIMEOUT))
@@ -44,12 +47,13 @@ impl Client {
         Client {
             agent,
             base: base.trim_end_matches('/').to_owned(),
+            token,
         }
     }
 
     pub(crate) fn get<T: DeserializeOwned>(&self, path: &str) -> Result<Answer<T>> {
         let url = self.url(path);
-        answer(self.agent.get(&url).call()).with_context(|| url)
+        answer(self.with_token(self.agent.get(&url)).call()).with_context(|| url)
     }
 
     pub(crate) fn post<T: DeserializeOwned>(
@@ -58,7 +62,7 @@ impl Client {
         body: &impl Serialize,
     ) -> Result<Answer<T>> {
         let url = self.url(path);
-        answer(self.agent.post(&url).send_json(body)).with_context(|| url)
+        answer(self.with_token(self.agent.post(&url)).send_json(body)).with_context(|| url)
     }
 
     /// Whether the base itself answers with success.
@@ -71,6 +75,18 @@ impl Client {
             .status();
         anyhow::ensure!(status.is_success(), "{}: {status}", self.base);
         Ok(())
+    }
+
+    pub(crate) fn delete<T: DeserializeOwned>(&self, path: &str) -> Result<Answer<T>> {
+        let url = self.url(path);
+        answer(self.with_token(self.agent.delete(&url)).call()).with_context(|| url)
+    }
+
+    fn with_token<B>(&self, request: RequestBuilder<B>) -> RequestBuilder<B> {
+        match &self.token {
+            Some(token) => request.header("authorization", format!("Bearer {}", token.reveal())),
+            None => request,
+        }
     }
 
     fn url(&self, path: &str) -> String {
@@ -90,7 +106,8 @@ fn answer<T: DeserializeOwned>(
         _ => {
             let error = response.body_mut().read_json::<ApiError>();
             let message = error.map_or_else(|_| format!("status {status}"), |body| body.error);
-            if (400..500).contains(&status) {
+            // Too slow, or too often: that passes.
+            if (400..500).contains(&status) && ![408, 429].contains(&status) {
                 Ok(Answer::Refused(status, message))
             } else {
                 Err(anyhow!(message))

@@ -2,18 +2,24 @@
 
 use std::collections::BTreeMap;
 use std::num::NonZero;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Instant;
+use std::sync::mpsc::{self, RecvTimeoutError};
+use std::thread;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, anyhow, bail};
-use bramble_kernel::Program;
+use bramble_kernel::{Program, Summary};
+use serde_json::Value;
 use tracing::{info, warn};
 
 use super::client::{Answer, Client};
-use super::wire::{Ask, Reservation, Return, Submission};
+use super::token::Token;
+use super::wire::{Ask, Hold, Reservation, Submission};
 use super::{Backoff, log, stop_flag};
 use crate::cli::MinerArgs;
 use crate::failure::Failure;
+use crate::plan::Step;
 use crate::run;
 use crate::spec::Spec;
 use crate::tally::Tally;
@@ -22,36 +28,33 @@ use crate::tally::Tally;
 const WAIT_SECONDS: u64 = 5;
 /// Compiled jobs to keep; they alternate at most among those that are running.
 const MAX_JOBS: usize = 4;
+/// How often to look whether the loan is to be given up.
+const LOOK: Duration = Duration::from_millis(100);
 
-struct Miner {
+pub(crate) struct Miner {
     client: Client,
     node: String,
     threads: NonZero<usize>,
     jobs: BTreeMap<String, Vec<Program>>,
 }
 
+/// How the computing of a range ended.
+enum Ended {
+    Done(Box<Submission>),
+    /// Asked to stop: what was borrowed is to be handed back.
+    Stopped,
+    /// The loan is over, and somebody else has it.
+    Lost,
+}
+
 pub(crate) fn main(args: &MinerArgs) -> Result<(), Failure> {
     log();
     let stop = stop_flag()?;
+    let token = Token::read_any(args.token_file.as_deref())?;
     let node = args.node.clone().map_or_else(host_name, Ok)?;
     let threads = run::threads(args.threads);
     info!(node, threads, "mining for {}", args.server);
-    let mut miner = Miner {
-        client: Client::new(&args.server),
-        node,
-        threads,
-        jobs: BTreeMap::new(),
-    };
-    let mut backoff = Backoff::new();
-    while !stop.load(Ordering::Relaxed) {
-        match miner.work(&stop) {
-            Ok(()) => backoff.reset(),
-            Err(error) => {
-                warn!("{error:#}; trying again");
-                backoff.pause(&stop);
-            }
-        }
-    }
+    Miner::new(Client::new(&args.server, token), node, threads).mine(&stop);
     info!("stopped");
     Ok(())
 }
@@ -63,75 +66,137 @@ fn host_name() -> Result<String> {
 }
 
 impl Miner {
+    pub(crate) fn new(client: Client, node: String, threads: NonZero<usize>) -> Self {
+        let jobs = BTreeMap::new();
+        Miner {
+            client,
+            node,
+            threads,
+            jobs,
+        }
+    }
+
+    /// Works until asked to stop.
+    pub(crate) fn mine(&mut self, stop: &Arc<AtomicBool>) {
+        let mut backoff = Backoff::new();
+        while !stop.load(Ordering::Relaxed) {
+            match self.work(stop) {
+                Ok(()) => backoff.reset(),
+                Err(error) => {
+                    warn!("{error:#}; trying again");
+                    backoff.pause(stop);
+                }
+            }
+        }
+    }
+
     /// Borrows and computes one range, if there is one.
     fn work(&mut self, stop: &AtomicBool) -> Result<()> {
         let ask = Ask {
             node: self.node.clone(),
             wait_seconds: WAIT_SECONDS,
         };
-        let reservation: Reservation = match self.client.post("/api/v1/reservations", &ask)? {
+        let reservation: Reservation = match self.client.post("/v1/reservations", &ask)? {
             Answer::Yes(reservation) => reservation,
             Answer::Nothing => return Ok(()),
             Answer::Refused(status, message) => bail!("no work: {message} ({status})"),
         };
         match self.compute(&reservation, stop) {
-            Ok(Some(submission)) => self.submit(&submission, stop),
+            Ok(Ended::Done(submission)) => self.submit(&submission, stop),
+            Ok(Ended::Lost) => {
+                warn!(epoch = reservation.epoch, "the loan ran out");
+                Ok(())
+            }
             // What is handed back at once need not wait for the loan to run out.
-            Ok(None) => self.give_back(&reservation),
+            Ok(Ended::Stopped) => self.give_back(&reservation),
             Err(error) => self.give_back(&reservation).and(Err(error)),
         }
     }
 
-    /// `None` if asked to stop on the way.
-    fn compute(
-        &mut self,
-        reservation: &Reservation,
-        stop: &AtomicBool,
-    ) -> Result<Option<Submission>> {
-        let (range, threads) = (&reservation.offer.range, self.threads);
-        let program = self.program(&range.job, range.level)?;
-        let started = Instant::now();
-        let Some(summary) = run::search(program, range.start, range.len, threads, stop, &|_| ())
-        else {
-            return Ok(None);
+    fn compute(&mut self, reservation: &Reservation, stop: &AtomicBool) -> Result<Ended> {
+        let range = &reservation.range;
+        self.learn(&range.job)?;
+        let programs = self.jobs.get(&range.job);
+        let program = programs
+            .and_then(|programs| programs.get(range.level))
+            .ok_or_else(|| anyhow!("job {} has no level {}", range.job, range.level))?;
+        let stretch = Step {
+            start: range.start,
+            len: range.len,
+            twins: range.twins,
         };
-        Ok(Some(Submission {
-            range: range.clone(),
-            epoch: reservation.offer.epoch,
-            node: self.node.clone(),
-            seconds: started.elapsed().as_secs_f64(),
-            tally: Tally::from(&summary),
-        }))
+        let started = Instant::now();
+        let (enough, lost) = (AtomicBool::new(false), AtomicBool::new(false));
+        let found: Option<Summary> = thread::scope(|scope| {
+            let (done, is_done) = mpsc::channel::<()>();
+            scope.spawn(|| self.keep(reservation, stop, is_done, &enough, &lost));
+            let found = run::search_stretch(program, stretch, self.threads, &enough);
+            drop(done);
+            found
+        });
+        Ok(match found {
+            Some(summary) => Ended::Done(Box::new(Submission {
+                range: range.clone(),
+                epoch: reservation.epoch,
+                node: self.node.clone(),
+                seconds: started.elapsed().as_secs_f64(),
+                tally: Tally::from(&summary),
+            })),
+            None if lost.load(Ordering::Relaxed) => Ended::Lost,
+            None => Ended::Stopped,
+        })
     }
 
-    fn program(&mut self, job: &str, level: usize) -> Result<&Program> {
-        if !self.jobs.contains_key(job) {
-            let spec = match self
-                .client
-                .get::<Spec>(&format!("/api/v1/jobs/{job}/spec"))?
-            {
-                Answer::Yes(spec) => spec,
-                Answer::Nothing => bail!("job {job}: the server does not say what it is"),
-                Answer::Refused(status, message) => bail!("job {job}: {message} ({status})"),
-            };
-            let compiled = spec
-                .compile()
-                .map_err(|failure| anyhow!("job {job}: {failure}"))?;
-            if self.jobs.len() >= MAX_JOBS {
-                self.jobs.clear();
+    /// Renews the loan now and then until it is done; sets `enough` if it is to be given up, and `lost` if it is over.
+    fn keep(
+        &self,
+        reservation: &Reservation,
+        stop: &AtomicBool,
+        is_done: mpsc::Receiver<()>,
+        enough: &AtomicBool,
+        lost: &AtomicBool,
+    ) {
+        let hold = self.hold(reservation);
+        let every = Duration::from_secs(reservation.lease_seconds) / 4;
+        let mut next = Instant::now() + every;
+        while is_done.recv_timeout(LOOK) == Err(RecvTimeoutError::Timeout) {
+            if stop.load(Ordering::Relaxed) {
+                enough.store(true, Ordering::Relaxed);
+            } else if Instant::now() >= next {
+                match self.client.post::<Value>("/v1/renewals", &hold) {
+                    Ok(Answer::Refused(410, _)) => {
+                        lost.store(true, Ordering::Relaxed);
+                        enough.store(true, Ordering::Relaxed);
+                    }
+                    // What was said of the loan may be out of date when the server is back.
+                    Err(error) => warn!("cannot renew: {error:#}"),
+                    Ok(_) => {}
+                }
+                next = Instant::now() + every;
             }
-            self.jobs.insert(
-                job.to_owned(),
-                compiled
-                    .levels
-                    .into_iter()
-                    .map(|(_, program)| program)
-                    .collect(),
-            );
-            info!(job, "learned what to compute");
         }
-        let program = self.jobs.get(job).and_then(|programs| programs.get(level));
-        program.ok_or_else(|| anyhow!("job {job} has no level {level}"))
+    }
+
+    /// Gets to know what a job is.
+    fn learn(&mut self, job: &str) -> Result<()> {
+        if self.jobs.contains_key(job) {
+            return Ok(());
+        }
+        let spec = match self.client.get::<Spec>(&format!("/v1/jobs/{job}/spec"))? {
+            Answer::Yes(spec) => spec,
+            Answer::Nothing => bail!("job {job}: the server does not say what it is"),
+            Answer::Refused(status, message) => bail!("job {job}: {message} ({status})"),
+        };
+        let compiled = spec
+            .compile()
+            .map_err(|failure| anyhow!("job {job}: {failure}"))?;
+        if self.jobs.len() >= MAX_JOBS {
+            self.jobs.clear();
+        }
+        let programs = compiled.levels.into_iter().map(|(_, program)| program);
+        self.jobs.insert(job.to_owned(), programs.collect());
+        info!(job, "learned what to compute");
+        Ok(())
     }
 
     /// Hands in a result, however long web is away, unless asked to stop: then it tries once more and leaves the range to others.
@@ -139,10 +204,7 @@ impl Miner {
         let mut backoff = Backoff::new();
         loop {
             let last_attempt = stop.load(Ordering::Relaxed);
-            match self
-                .client
-                .post::<serde_json::Value>("/api/v1/results", submission)
-            {
+            match self.client.post::<Value>("/v1/results", submission) {
                 Ok(Answer::Yes(_) | Answer::Nothing) => return Ok(()),
                 Ok(Answer::Refused(status, message)) => {
                     bail!("a result was refused: {message} ({status})")
@@ -157,13 +219,15 @@ impl Miner {
     }
 
     fn give_back(&self, reservation: &Reservation) -> Result<()> {
-        let returned = Return {
-            range: reservation.offer.range.clone(),
-            epoch: reservation.offer.epoch,
-            node: self.node.clone(),
-        };
         self.client
-            .post::<serde_json::Value>("/api/v1/returns", &returned)?;
+            .post::<Value>("/v1/returns", &self.hold(reservation))?;
         Ok(())
+    }
+
+    fn hold(&self, reservation: &Reservation) -> Hold {
+        Hold {
+            epoch: reservation.epoch,
+            node: self.node.clone(),
+        }
     }
 }

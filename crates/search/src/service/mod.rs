@@ -1,21 +1,28 @@
 //! The search, spread over a cluster.
 //!
-//! `worker` cuts a job into ranges and offers them on a Redis stream; `web` lends each to a miner that asks, and passes results
-//! on to `worker` by another stream; `worker` alone writes the ledger, which is the truth. Nothing else is: what is in Redis can be lost
-//! at any time, and any process can be killed, because a range without a result in the ledger is simply lent again. That a range may thus
-//! be computed twice does no harm, since both must come to the same result.
+//! `web` puts each request of a miner or a person into a queue; `worker` takes it from there, answers it from its [`book`], and
+//! writes what that changed to the [`ledger`], which is the truth. Nothing else is: what is in Redis can be lost at any time, and any
+//! process can be killed, because a range without a result in the ledger is simply lent again. That a range may thus be computed twice
+//! does no harm, since both must come to the same result.
+//!
+//! ```text
+//! web ── queue ── worker ── book (rules, in memory) ── ledger (SQLite)
+//! ```
 
 mod book;
-mod bus;
 mod client;
+pub(crate) mod embedded;
 pub(crate) mod engine;
 mod ledger;
+pub(crate) mod manage;
 pub(crate) mod miner;
 mod names;
+mod packed;
 pub(crate) mod page;
 mod queue;
 mod snapshot;
 pub(crate) mod submit;
+mod token;
 pub(crate) mod web;
 mod wire;
 pub(crate) mod worker;
@@ -33,40 +40,23 @@ use crate::cli::HealthcheckArgs;
 use crate::failure::Failure;
 use crate::signals::stop_flag;
 use client::Client;
-pub(crate) use wire::DEFAULT_RESERVATION;
 
-/// Names of things in Redis.
-mod keys {
-    /// Stream of [`Message`](super::wire::Message)s from web to worker.
-    pub(super) const INBOX: &str = "bramble:inbox";
-    /// Consumer group of worker, who is its only member.
-    pub(super) const LEDGER: &str = "ledger";
-    /// Stream of [`Offer`](super::wire::Offer)s.
-    pub(super) const OFFERS: &str = "bramble:offers";
-    /// Consumer group of the miners. What is pending there is on loan.
-    pub(super) const MINERS: &str = "miners";
-    /// There while worker is at work.
-    pub(super) const WORKER: &str = "bramble:worker";
-    /// The one field of an entry in a stream.
-    pub(super) const JSON: &str = "json";
-
-    /// Hash with the fields `spec` and `status` of a job.
-    pub(super) fn job(id: &str) -> String {
-        format!("bramble:job:{id}")
-    }
-}
-
-/// Logs to standard error; `BRAMBLE_LOG` says how much.
+/// Logs to standard error; `BRAMBLE_LOG` says how much, and `BRAMBLE_LOG_FORMAT=json` that programs read it.
 fn log() {
     let filter = EnvFilter::try_from_env("BRAMBLE_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
     let log = tracing_subscriber::fmt()
         .with_env_filter(filter)
-        .with_target(false);
-    let log = log
-        .with_ansi(std::io::stderr().is_terminal())
+        .with_target(false)
         .with_writer(std::io::stderr);
     // There is no log yet that could take the complaint that there is one already.
-    let _ = log.try_init();
+    let _ = if std::env::var("BRAMBLE_LOG_FORMAT").is_ok_and(|format| format == "json") {
+        log.json()
+            .flatten_event(true)
+            .with_span_list(false)
+            .try_init()
+    } else {
+        log.with_ansi(std::io::stderr().is_terminal()).try_init()
+    };
 }
 
 /// Ever longer pauses between attempts to reach a peer that is away.
@@ -131,5 +121,5 @@ async fn resolved(info: &ConnectionInfo) -> Result<ConnectionInfo> {
 
 /// `healthcheck`: asks a server whether it is well, for containers without a shell.
 pub(crate) fn healthcheck(args: &HealthcheckArgs) -> Result<(), Failure> {
-    Ok(Client::new(&args.url).check()?)
+    Ok(Client::new(&args.url, None).check()?)
 }

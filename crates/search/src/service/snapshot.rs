@@ -148,7 +148,7 @@ pub(crate) enum Health {
     Suspect,
     /// A majority found that it computed wrongly. It is lent nothing, and what it alone computed is computed again.
     Faulty,
-    /// It was not heard of for longer than a loan lasts.
+    /// It was not heard of for half a minute, or with a loan for twice as long as that lasts.
     Away,
 }
 

@@ -1,6 +1,7 @@
 //! `submit`: has the cluster do what `run` does alone, and prints the same.
 
 use std::hash::{BuildHasher as _, Hasher as _, RandomState};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -8,11 +9,13 @@ use anyhow::{Context as _, Result, anyhow};
 use indicatif::ProgressBar;
 
 use super::client::{Answer, Client};
-use super::wire::{JobRequest, JobStatus, State};
+use super::token::Token;
+use super::wire::{Dispute, JobRequest, JobStatus, State};
 use crate::cli::SubmitArgs;
 use crate::failure::Failure;
 use crate::progress;
 use crate::report::thousands;
+use crate::spec::Spec;
 
 /// How often to ask how far the job is.
 const INTERVAL: Duration = Duration::from_secs(1);
@@ -21,7 +24,8 @@ pub(crate) fn main(args: &SubmitArgs) -> Result<(), Failure> {
     let spec = args.search.spec()?;
     // What is wrong with it is better said here, where the file is.
     spec.compile()?;
-    let client = Client::new(&args.server);
+    let token = Token::read_any(args.token_file.as_deref())?;
+    let client = Client::new(&args.server, token);
     let patience = Duration::from_secs(args.patience);
     // So that a request that is repeated because its answer was lost is one job, and asking again later is another.
     let key = format!("{:016x}", RandomState::new().build_hasher().finish());
@@ -31,7 +35,7 @@ pub(crate) fn main(args: &SubmitArgs) -> Result<(), Failure> {
         key,
     };
     let status = patiently(patience, || {
-        match client.post::<JobStatus>("/api/v1/jobs", &request)? {
+        match client.post::<JobStatus>("/v1/jobs", &request)? {
             Answer::Yes(status) => Ok(Ok(status)),
             Answer::Nothing => Err(anyhow!("the server answered nothing")),
             Answer::Refused(_, message) => Ok(Err(Failure::Usage(message))),
@@ -45,7 +49,7 @@ pub(crate) fn main(args: &SubmitArgs) -> Result<(), Failure> {
             );
         } else {
             println!(
-                "job {} is at {}/api/v1/jobs/{}",
+                "job {} is at {}/v1/jobs/{}",
                 status.id,
                 args.server.trim_end_matches('/'),
                 status.id
@@ -53,28 +57,54 @@ pub(crate) fn main(args: &SubmitArgs) -> Result<(), Failure> {
         }
         return Ok(());
     }
-    let status = wait(&client, status, patience)?;
+    let status = wait(&client, status, patience, &AtomicBool::new(false))?;
+    tell(&status, &spec, args.search.json)
+}
+
+/// Prints the answer.
+pub(crate) fn tell(status: &JobStatus, spec: &Spec, json: bool) -> Result<(), Failure> {
+    if status.state == State::Disputed {
+        return Err(disputed(status));
+    }
     let report = status
         .report
         .as_ref()
         .with_context(|| format!("job {} ended without a report", status.id))?;
-    if status.state == State::Disputed {
-        return Err(disputed(&status));
+    if status.progress.ranges_unverified > 0 {
+        eprintln!(
+            "{} ranges were to be computed again, but no other node was there to do it",
+            status.progress.ranges_unverified
+        );
     }
-    if args.search.json {
+    if json {
         println!("{}", report.json());
     } else {
-        print!("{}", report.text(&spec));
+        print!("{}", report.text(spec));
     }
     Ok(())
 }
 
-fn wait(client: &Client, mut status: JobStatus, patience: Duration) -> Result<JobStatus> {
+/// Waits for the end of a job, or until `stop` is set.
+pub(crate) fn wait(
+    client: &Client,
+    mut status: JobStatus,
+    patience: Duration,
+    stop: &AtomicBool,
+) -> Result<JobStatus, Failure> {
     let bar = progress::bar("cluster", status.progress.seeds_total);
+    let mut pause = INTERVAL / 32;
     while status.state == State::Running {
         show(&bar, &status);
-        thread::sleep(INTERVAL);
-        let path = format!("/api/v1/jobs/{}", status.id);
+        if stop.load(Ordering::Relaxed) {
+            let id = &status.id;
+            return Err(Failure::Interrupted(format!(
+                "stopped; job {id} is not done"
+            )));
+        }
+        // Short at first, for searches that are.
+        thread::sleep(pause);
+        pause = (pause * 2).min(INTERVAL);
+        let path = format!("/v1/jobs/{}", status.id);
         let asked = patiently(patience, || match client.get::<JobStatus>(&path)? {
             Answer::Yes(status) => Ok(status),
             Answer::Nothing => Err(anyhow!("the server answered nothing")),
@@ -111,12 +141,11 @@ fn patiently<T>(patience: Duration, mut attempt: impl FnMut() -> Result<T>) -> R
 fn disputed(status: &JobStatus) -> Failure {
     let ranges = status.disputes.iter().map(|dispute| {
         format!(
-            "\n  {} from seed {}, {} seeds: {} differs from {}",
+            "\n  {} from seed {}, {} seeds: {}",
             dispute.level,
             dispute.start,
             thousands(dispute.len),
-            dispute.differs,
-            dispute.counted
+            digests(dispute)
         )
     });
     let ranges: String = ranges.collect();
@@ -124,4 +153,12 @@ fn disputed(status: &JobStatus) -> Failure {
         "job {}: nodes do not agree, so there is no answer; one of them computes wrongly:{ranges}",
         status.id
     ))
+}
+
+fn digests(dispute: &Dispute) -> String {
+    let digests = dispute
+        .digests
+        .iter()
+        .map(|(node, digest)| format!("{node} finds {digest}"));
+    digests.collect::<Vec<_>>().join(", ")
 }

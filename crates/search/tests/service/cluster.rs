@@ -9,6 +9,9 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 use tempfile::TempDir;
 
+pub(crate) const ADMIN: &str = "the-administrators-0123456789";
+pub(crate) const MEMBER: &str = "the-members-0123456789abcdef";
+
 /// Far more than anything takes on a machine that is busy.
 const PATIENCE: Duration = Duration::from_secs(120);
 
@@ -17,6 +20,8 @@ pub(crate) struct Cluster {
     redis_port: u16,
     web_port: u16,
     lease: &'static str,
+    /// Whether tokens are asked for.
+    tokens: bool,
     pub(crate) redis: Process,
     pub(crate) worker: Process,
     pub(crate) web: Process,
@@ -26,7 +31,7 @@ pub(crate) struct Cluster {
 pub(crate) struct Process(Child);
 
 impl Process {
-    fn start(command: &mut Command) -> Self {
+    pub(crate) fn start(command: &mut Command) -> Self {
         Process(command.stdin(Stdio::null()).spawn().unwrap())
     }
 
@@ -72,10 +77,26 @@ impl Cluster {
             redis_port,
             web_port,
             lease,
+            tokens: false,
         };
         cluster.start_worker();
         cluster.start_web();
         cluster
+    }
+
+    /// The same, where those who ask must show a token.
+    pub(crate) fn start_with_tokens(lease: &'static str) -> Self {
+        let mut cluster = Cluster::start(lease);
+        std::fs::write(cluster.file("admin"), ADMIN).unwrap();
+        std::fs::write(cluster.file("member"), MEMBER).unwrap();
+        cluster.tokens = true;
+        cluster.web.kill();
+        cluster.start_web();
+        cluster
+    }
+
+    pub(crate) fn file(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
     }
 
     pub(crate) fn ledger(&self) -> PathBuf {
@@ -83,29 +104,36 @@ impl Cluster {
     }
 
     pub(crate) fn start_worker(&mut self) {
+        self.start_worker_with(&[]);
+    }
+
+    pub(crate) fn start_worker_with(&mut self, more: &[&str]) {
         let mut command = program();
         command
             .args([
                 "worker",
                 "--lease",
                 self.lease,
+                "--target",
+                "1",
                 "--redis",
                 &self.redis_url(),
                 "--ledger",
             ])
-            .arg(self.dir.path().join("ledger.sqlite"));
+            .arg(self.dir.path().join("ledger.sqlite"))
+            .args(more);
         self.worker = Process::start(&mut command);
     }
 
     pub(crate) fn start_web(&mut self) {
         let listen = format!("127.0.0.1:{}", self.web_port);
-        self.web = Process::start(program().args([
-            "web",
-            "--listen",
-            &listen,
-            "--redis",
-            &self.redis_url(),
-        ]));
+        let mut web = program();
+        web.args(["web", "--listen", &listen, "--redis", &self.redis_url()]);
+        if self.tokens {
+            web.arg("--admin-token-file").arg(self.file("admin"));
+            web.arg("--miner-token-file").arg(self.file("member"));
+        }
+        self.web = Process::start(&mut web);
     }
 
     /// Waits until the service can take a job.
@@ -114,7 +142,8 @@ impl Cluster {
     }
 
     pub(crate) fn miner(&self, node: &str) -> Process {
-        Process::start(program().args([
+        let mut miner = program();
+        miner.args([
             "miner",
             "--server",
             &self.url(),
@@ -122,7 +151,11 @@ impl Cluster {
             node,
             "--threads",
             "1",
-        ]))
+        ]);
+        if self.tokens {
+            miner.arg("--token-file").arg(self.file("member"));
+        }
+        Process::start(&mut miner)
     }
 
     pub(crate) fn submit(&self, search: &[&str]) -> Output {
@@ -130,6 +163,10 @@ impl Cluster {
             .arg("submit")
             .args(["--server", &self.url()])
             .args(search)
+            .args(
+                self.tokens
+                    .then(|| format!("--token-file={}", self.file("admin").display())),
+            )
             .arg("--json")
             .output()
             .unwrap()
@@ -149,7 +186,7 @@ impl Cluster {
 
     /// The job's status, unless somebody is away.
     pub(crate) fn job(&self, id: &str) -> Option<Value> {
-        self.get(&format!("/api/v1/jobs/{id}")).ok()
+        self.get(&format!("/v1/jobs/{id}")).ok()
     }
 
     /// Waits until the job has so many more ranges than now.
@@ -185,26 +222,61 @@ impl Cluster {
 
     /// Status and body.
     pub(crate) fn post(&self, path: &str, body: &[u8]) -> (u16, String) {
-        self.try_post(path, body).unwrap()
+        self.try_post(path, None, body).unwrap()
+    }
+
+    /// The same, of somebody who shows a token.
+    pub(crate) fn post_as(&self, token: &str, path: &str, body: &Value) -> (u16, Value) {
+        let (status, text) = self
+            .try_post(path, Some(token), body.to_string().as_bytes())
+            .unwrap();
+        (
+            status,
+            serde_json::from_str(&text).unwrap_or(Value::String(text)),
+        )
     }
 
     /// Status and body, or what became of the connection when it was closed in the middle of the body.
-    pub(crate) fn try_post(&self, path: &str, body: &[u8]) -> Result<(u16, String), ureq::Error> {
+    pub(crate) fn try_post(
+        &self,
+        path: &str,
+        token: Option<&str>,
+        body: &[u8],
+    ) -> Result<(u16, String), ureq::Error> {
         let agent = ureq::Agent::new_with_config(
             ureq::config::Config::builder()
                 .http_status_as_error(false)
                 .build(),
         );
-        let mut response = agent.post(format!("{}{path}", self.url())).send(body)?;
+        let mut request = agent.post(format!("{}{path}", self.url()));
+        if let Some(token) = token {
+            request = request.header("authorization", format!("Bearer {token}"));
+        }
+        let mut response = request.send(body)?;
         let text = response.body_mut().read_to_string()?;
         Ok((response.status().as_u16(), text))
     }
 
-    /// Offers that miners have taken.
-    pub(crate) fn on_loan(&self) -> usize {
-        let reply: redis::streams::StreamPendingReply =
-            self.ask_redis(redis::cmd("XPENDING").arg("bramble:offers").arg("miners"));
-        reply.count()
+    /// The job, in all detail.
+    pub(crate) fn snapshot(&self, id: &str) -> Value {
+        self.get(&format!("/v1/jobs/{id}/snapshot")).unwrap()
+    }
+
+    /// Ranges of the job that miners have.
+    pub(crate) fn on_loan(&self, id: &str) -> usize {
+        let snapshot = self.snapshot(id);
+        let nodes = snapshot["nodes"].as_object().unwrap();
+        nodes
+            .values()
+            .map(|node| node["lent"].as_u64().unwrap() as usize)
+            .sum()
+    }
+
+    /// Everything that Redis knows, on disk as well, while it is away.
+    pub(crate) fn lose_redis(&mut self) {
+        self.redis.kill();
+        std::fs::remove_dir_all(self.dir.path().join("appendonlydir")).unwrap();
+        self.redis = start_redis(self.dir.path(), self.redis_port);
     }
 
     pub(crate) fn wipe_redis(&self) {
@@ -265,7 +337,7 @@ fn start_redis(dir: &Path, port: u16) -> Process {
             "--dir",
         ])
         .arg(dir)
-        .args(["--loglevel", "warning"]);
+        .args(["--appendonly", "yes", "--loglevel", "warning"]);
     let child = command.stdin(Stdio::null()).stdout(Stdio::null()).spawn();
     let redis = Process(child.unwrap_or_else(|error| {
         panic!("cannot start redis-server ({error}); install it: apt-get install redis-server")
@@ -276,7 +348,7 @@ fn start_redis(dir: &Path, port: u16) -> Process {
     redis
 }
 
-fn free_port() -> u16 {
+pub(crate) fn free_port() -> u16 {
     TcpListener::bind("127.0.0.1:0")
         .unwrap()
         .local_addr()

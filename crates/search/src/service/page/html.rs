@@ -259,7 +259,7 @@ fn disputes(job: &Snapshot) -> Markup {
                     " One of them computes wrongly; what is disputed does not count until a majority agrees." }
                 ul { @for dispute in job.disputes.iter().take(10) {
                     li { (dispute.level) ", seeds " (thousands(dispute.start.into())) " to "
-                        (thousands(u64::from(dispute.start) + dispute.len.max(1) - 1)) ": " (dispute.counted) " against " (dispute.differs) }
+                        (thousands(u64::from(dispute.start) + dispute.len.max(1) - 1)) ": " (dispute.digests.keys().map(String::as_str).collect::<Vec<_>>().join(" against ")) }
                 } }
             }
         }

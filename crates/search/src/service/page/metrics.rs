@@ -107,7 +107,8 @@ impl Metrics {
         }
         for (state, count) in [
             ("done", job.progress.ranges_done),
-            ("all", job.progress.ranges_total),
+            ("verified", job.progress.ranges_verified),
+            ("unverified", job.progress.ranges_unverified),
         ] {
             let label = [("job", id.clone()), ("state", state.to_owned())];
             self.ranges.get_or_create(&label).set(count as i64);
@@ -152,7 +153,7 @@ impl Metrics {
         registry.register("seeds_verified", "Seeds that two nodes agree about", self.verified);
         registry.register("seeds_dead", "Seeds that cannot be completed", self.dead);
         registry.register("seeds_by_spheres", "Seeds by the number of their spheres", self.spheres);
-        registry.register("ranges", "Ranges: all, and those done", self.ranges);
+        registry.register("ranges", "Ranges: done, of these verified by another node, and to be verified", self.ranges);
         registry.register("rate_seeds_per_second", "Seeds per second, lately", self.rate);
         registry.register_with_unit("left", "Time until all is done, if it goes on as it does", Unit::Seconds, self.left);
         registry.register("disputes", "Ranges about which nodes do not agree", self.disputes);

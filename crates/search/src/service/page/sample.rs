@@ -109,8 +109,12 @@ pub(super) fn disputed() -> Snapshot {
         level: "advanced".to_owned(),
         start: job.levels[1].cells[20].start,
         len: RESERVATION,
-        counted: "worker1".to_owned(),
-        differs: "worker7".to_owned(),
+        digests: [
+            ("worker1", "00000000000000aa"),
+            ("worker7", "00000000000000ab"),
+        ]
+        .map(|(node, digest)| (node.to_owned(), digest.to_owned()))
+        .into(),
     }];
     job
 }
@@ -203,7 +207,7 @@ fn sum_up(job: &mut Snapshot) {
         seeds_done: job.levels.iter().map(|level| level.tally.scanned).sum(),
         seeds_total: SEEDS * job.levels.len() as u64,
         ranges_done: 106,
-        ranges_total: 192,
+        ..Progress::default()
     };
 }
 

@@ -1,0 +1,175 @@
+//! What is known of the nodes, and how much each is lent.
+
+use crate::service::snapshot::Health;
+
+/// Who computes, in all jobs.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Node {
+    /// From outside: what it says counts only if one of ours says the same.
+    pub(crate) outside: bool,
+    /// A majority found that it computed wrongly.
+    pub(crate) faulty: bool,
+    /// Others differ from it, and it is not settled who is right.
+    pub(crate) suspect: bool,
+    /// Ranges on loan.
+    pub(crate) lent: usize,
+    /// Results that were taken.
+    pub(crate) results: u64,
+    /// Results that were refused.
+    pub(crate) rejected: u64,
+    /// Seeds per second.
+    pub(crate) rate: Option<f64>,
+    /// When it was last heard of.
+    pub(crate) heard: Option<f64>,
+}
+
+/// By which the service goes.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Rules {
+    /// How long a loan lasts unless it is renewed, in seconds.
+    pub(crate) lease: f64,
+    /// How much work to lend at a time, in seconds of the node's.
+    pub(crate) target: f64,
+    /// The share of results that are computed again, from 0 to 1.
+    pub(crate) share: f64,
+    /// How many of a new node's results are computed again.
+    pub(crate) first: u64,
+    /// Makes the choice unknown to the nodes.
+    pub(crate) salt: u64,
+}
+
+/// A loan cannot be renewed for longer than so many times its length.
+pub(crate) const RENEWALS: f64 = 30.0;
+
+/// A node without a loan that was not heard of for so many seconds is away.
+const ABSENT: f64 = 30.0;
+
+/// Lent to a node of which no speed is known: some seconds of the slowest machine's work.
+const FIRST_SEEDS: u64 = 1 << 14;
+/// Less is not worth asking for.
+const LEAST_SEEDS: u64 = 1 << 8;
+/// The least work to lend at a time near the end, in seconds.
+const LEAST_SECONDS: f64 = 1.0;
+/// A node may be so many times as fast as what lies between loan and result shows.
+const BENEFIT_OF_DOUBT: f64 = 4.0;
+
+impl Node {
+    pub(crate) fn is_live(&self, now: f64, rules: &Rules) -> bool {
+        // Whoever waits for work asks again and again; whoever has some renews it now and then.
+        let silence = if self.lent > 0 {
+            2.0 * rules.lease
+        } else {
+            ABSENT
+        };
+        !self.faulty && self.heard.is_some_and(|heard| now - heard <= silence)
+    }
+
+    pub(crate) fn health(&self, now: f64, rules: &Rules) -> Health {
+        match self {
+            Node { faulty: true, .. } => Health::Faulty,
+            Node { suspect: true, .. } => Health::Suspect,
+            _ if !self.is_live(now, rules) => Health::Away,
+            Node { results, .. } if *results < rules.first => Health::New,
+            _ => Health::Good,
+        }
+    }
+
+    /// Learns its speed from a result of `seeds` seeds, which it says took it `seconds`, and was back `elapsed` seconds after the loan.
+    pub(crate) fn measure(&mut self, seeds: u64, seconds: f64, elapsed: f64) {
+        let seeds = seeds as f64;
+        let possible = BENEFIT_OF_DOUBT * seeds / elapsed.max(1e-3);
+        let rate = (seeds / seconds.max(1e-6)).min(possible);
+        self.rate = Some(self.rate.map_or(rate, |before| (before + rate) / 2.0));
+    }
+
+    /// How many seeds to lend it, when `open` are left for nodes that together do `total_rate` seeds per second.
+    pub(crate) fn portion(&self, rules: &Rules, open: u64, total_rate: f64, live: usize) -> u64 {
+        let Some(rate) = self.rate else {
+            return FIRST_SEEDS
+                .min(open / (2 * live.max(1) as u64))
+                .max(LEAST_SEEDS);
+        };
+        // Half of what is left, so that all end at about the same time.
+        let left = open as f64 / total_rate.max(rate) / 2.0;
+        let seconds = left.clamp(LEAST_SECONDS.min(rules.target), rules.target);
+        ((rate * seconds) as u64).max(LEAST_SEEDS)
+    }
+
+    /// Whether the result with this number is to be computed again.
+    pub(crate) fn is_chosen(&self, rules: &Rules, epoch: u64) -> bool {
+        let drawn = bramble_kernel::mix(rules.salt ^ epoch) as f64 / u64::MAX as f64;
+        self.outside || self.results < rules.first || drawn < rules.share
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const RULES: Rules = Rules {
+        lease: 120.0,
+        target: 60.0,
+        share: 0.02,
+        first: 2,
+        salt: 1,
+    };
+
+    #[test]
+    fn portions_are_about_a_minute_and_smaller_near_the_end() {
+        // The node's rate, seeds that are open, the rate of all, how many nodes; what it gets.
+        let cases = [
+            (None, 1 << 32, 0.0, 1, 1 << 14),
+            (None, 1 << 14, 0.0, 4, 1 << 11),
+            (None, 10, 0.0, 4, 256),
+            (Some(1e6), 1 << 32, 8e6, 8, 60_000_000),
+            (Some(1e6), 160_000_000, 8e6, 8, 10_000_000),
+            (Some(1e6), 1_000_000, 8e6, 8, 1_000_000),
+            (Some(1e5), 160_000_000, 8e6, 8, 1_000_000),
+            (Some(1.0), 160_000_000, 8e6, 8, 256),
+        ];
+        for (rate, open, total, live, expected) in cases {
+            let node = Node {
+                rate,
+                ..Node::default()
+            };
+            assert_eq!(
+                node.portion(&RULES, open, total, live),
+                expected,
+                "{rate:?} of {open}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_boast_is_not_believed() {
+        let mut node = Node::default();
+        node.measure(1000, 1e-9, 1.0);
+        assert_eq!(node.rate, Some(4000.0));
+        node.measure(1000, 0.5, 1.0);
+        assert_eq!(node.rate, Some(3000.0));
+    }
+
+    #[test]
+    fn the_share_is_kept() {
+        let node = Node {
+            results: 2,
+            ..Node::default()
+        };
+        let chosen = (0..100_000)
+            .filter(|&epoch| node.is_chosen(&RULES, epoch))
+            .count();
+        assert!((1_800..2_200).contains(&chosen), "{chosen}");
+        for node in [
+            Node {
+                results: 1,
+                ..node.clone()
+            },
+            Node {
+                outside: true,
+                ..node
+            },
+        ] {
+            assert!((0..1000).all(|epoch| node.is_chosen(&RULES, epoch)));
+        }
+    }
+}

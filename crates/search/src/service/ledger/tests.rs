@@ -1,0 +1,163 @@
+//! The ledger as a file.
+
+use bramble_kernel::{Summary, mix};
+use serde_json::json;
+
+use super::*;
+use crate::service::book::{Outcome, Place, Rules};
+use crate::service::packed::Packed;
+use crate::spec::SEEDS;
+
+const RULES: Rules = Rules {
+    lease: 60.0,
+    target: 60.0,
+    share: 0.0,
+    first: 0,
+    salt: 0,
+};
+
+fn job(len: u64) -> Entry {
+    let spec = json!({ "world": "", "fill": "forward", "rng": "pcg32", "levels": ["a", "b", "c"], "start": 0, "len": len });
+    let request = serde_json::from_value(json!({ "spec": spec })).unwrap();
+    Entry::Job {
+        number: 1,
+        id: "job".into(),
+        request,
+        at: 1.7e9,
+    }
+}
+
+/// A result as they are found in the Axiom Verge model: a dozen numbers of spheres, and some dead seeds.
+fn result(number: u64, level: usize, start: u32, len: u64, node: &str) -> Entry {
+    let mut summary = Summary {
+        scanned: len,
+        completable: len - 10,
+        stuck: 10,
+        digest: mix(number),
+        audit: mix(!number),
+        ..Summary::EMPTY
+    };
+    for spheres in 5..16 {
+        summary.spheres[spheres] = len / 12 + mix(number ^ spheres as u64) % 1000;
+    }
+    summary.spheres[16] = len - summary.spheres.iter().sum::<u64>().min(len);
+    (0..10).for_each(|at| {
+        summary
+            .first_dead
+            .insert(start + (mix(at ^ number) % len) as u32)
+    });
+    Entry::Result(Outcome {
+        epoch: number,
+        place: Place {
+            job: 1,
+            level,
+            start,
+        },
+        stretch: Stretch {
+            start,
+            len,
+            twins: false,
+        },
+        node: node.into(),
+        seconds: 59.731 + number as f64 * 1e-6,
+        at: 1.7e9 + number as f64 * 0.517,
+        chosen: number.is_multiple_of(50),
+        packed: Packed::new(&summary),
+    })
+}
+
+/// 3 x 2^32 seeds in reservations of 131,072 each, a few seconds' work of the slowest of Raspberry Pis where a minute's is the
+/// rule, and 2 % of them computed twice: thirty times as many results as are to be expected.
+#[test]
+fn the_whole_space_takes_less_than_50_megabytes() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("ledger.sqlite");
+    let mut ledger = Ledger::open(&path).unwrap();
+    ledger.write(&[job(SEEDS)]).unwrap();
+    let len = 1 << 17;
+    let per_level = SEEDS / len;
+    let mut number = 0;
+    for level in 0..3 {
+        let mut entries = Vec::new();
+        for index in 0..per_level {
+            let start = (index * len) as u32;
+            number += 1;
+            entries.push(result(
+                number,
+                level,
+                start,
+                len,
+                &format!("worker{}", number % 8),
+            ));
+            if index % 50 == 0 {
+                number += 1;
+                entries.push(result(number, level, start, len, "worker9"));
+            }
+        }
+        ledger.write(&entries).unwrap();
+    }
+    let book = ledger.read(RULES, 1.8e9).unwrap();
+    assert_eq!(book.size().0, 1);
+    ledger
+        .connection
+        .execute_batch("PRAGMA wal_checkpoint(TRUNCATE)")
+        .unwrap();
+    let size: u64 = std::fs::read_dir(dir.path())
+        .unwrap()
+        .map(|file| file.unwrap().metadata().unwrap().len())
+        .sum();
+    println!("{number} results take {size} bytes, {} each", size / number);
+    assert!(
+        number > 98_304 && size < 50_000_000,
+        "{number} results take {size} bytes"
+    );
+}
+
+#[test]
+fn only_one_has_it_and_another_version_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("ledger.sqlite");
+    let first = Ledger::open(&path).unwrap();
+    let second = format!("{:#}", Ledger::open(&path).err().unwrap());
+    assert!(second.contains("locked"), "{second}");
+    first
+        .connection
+        .pragma_update(None, "user_version", 1)
+        .unwrap();
+    drop(first);
+    let old = format!("{:#}", Ledger::open(&path).err().unwrap());
+    assert!(
+        old.ends_with("it has version 1, this program knows version 2"),
+        "{old}"
+    );
+}
+
+#[test]
+fn backups_are_kept_and_restored() {
+    let dir = tempfile::tempdir().unwrap();
+    let (path, backups) = (dir.path().join("ledger.sqlite"), dir.path().join("backups"));
+    let mut ledger = Ledger::open(&path).unwrap();
+    ledger.write(&[job(1000)]).unwrap();
+    let mut copies = Vec::new();
+    for _ in 0..9 {
+        copies.push(ledger.back_up(&backups).unwrap());
+        std::thread::sleep(std::time::Duration::from_millis(2));
+    }
+    let kept = copies.iter().filter(|copy| copy.exists()).count();
+    assert_eq!((kept, copies[8].exists()), (7, true));
+    let refused = format!("{:#}", backup::restore(&backups, &path).unwrap_err());
+    assert!(refused.contains("stop the worker first"), "{refused}");
+
+    ledger.write(&[result(1, 0, 0, 1000, "late")]).unwrap();
+    drop(ledger);
+    let (copy, aside) = backup::restore(&backups, &path).unwrap();
+    assert_eq!(copy, copies[8]);
+    assert!(aside.unwrap().exists());
+    let book = Ledger::open(&path).unwrap().read(RULES, 0.0).unwrap();
+    assert_eq!(book.size(), (1, 1, 0));
+
+    std::fs::write(&copies[8], "damaged").unwrap();
+    let damaged = format!("{:#}", backup::restore(&backups, &path).unwrap_err());
+    assert!(damaged.contains("cannot be restored"), "{damaged}");
+    assert!(Ledger::open(&path).is_ok());
+}

@@ -1,0 +1,65 @@
+//! `ledger` and `token`: what an administrator does now and then.
+
+use anyhow::{Context as _, anyhow};
+use serde_json::Value;
+
+use super::client::{Answer, Client};
+use super::ledger::backup;
+use super::token::Token;
+use super::wire::Grant;
+use crate::cli::{LedgerArgs, LedgerCommand, NodeArgs, NodeCommand, TokenArgs, TokenCommand};
+use crate::failure::Failure;
+
+/// `ledger restore`.
+pub(crate) fn ledger(args: &LedgerArgs) -> Result<(), Failure> {
+    let LedgerCommand::Restore { from, ledger } = &args.command;
+    let (copy, aside) = backup::restore(from, ledger)?;
+    println!("{} is now as {}", ledger.display(), copy.display());
+    if let Some(aside) = aside {
+        println!("what was there is kept as {}", aside.display());
+    }
+    Ok(())
+}
+
+/// `token create | list | revoke`.
+pub(crate) fn token(args: &TokenArgs) -> Result<(), Failure> {
+    let admin = Token::read_any(args.admin.admin_token_file.as_deref())?;
+    let client = Client::new(&args.admin.server, admin);
+    match &args.command {
+        TokenCommand::Create { name } => {
+            let made: Value = done(client.post("/v1/tokens", &Grant { name: name.clone() }))?;
+            let token = made["token"].as_str().context("the server gave no token")?;
+            println!("{token}");
+            eprintln!(
+                "this is shown once; `bramble-search miner --server URL --token-file FILE` takes it from a file"
+            );
+        }
+        TokenCommand::List => {
+            let tokens: Vec<Value> = done(client.get("/v1/tokens"))?;
+            for token in tokens {
+                println!("{}", token["name"].as_str().unwrap_or_default());
+            }
+        }
+        TokenCommand::Revoke { name } => {
+            done::<Value>(client.delete(&format!("/v1/tokens/{name}")))?;
+        }
+    }
+    Ok(())
+}
+
+/// `node forgive`.
+pub(crate) fn node(args: &NodeArgs) -> Result<(), Failure> {
+    let NodeCommand::Forgive { name } = &args.command;
+    let admin = Token::read_any(args.admin.admin_token_file.as_deref())?;
+    let client = Client::new(&args.admin.server, admin);
+    let path = format!("/v1/nodes/{name}/forgive");
+    done::<Value>(client.post(&path, &serde_json::json!({}))).map(drop)
+}
+
+fn done<T>(answer: anyhow::Result<Answer<T>>) -> Result<T, Failure> {
+    match answer? {
+        Answer::Yes(value) => Ok(value),
+        Answer::Nothing => Err(anyhow!("the server answered nothing").into()),
+        Answer::Refused(_, message) => Err(Failure::Usage(message)),
+    }
+}

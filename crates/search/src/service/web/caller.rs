@@ -1,0 +1,167 @@
+//! Who asks, and how often they may.
+
+use std::collections::HashMap;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
+
+use axum::extract::{ConnectInfo, FromRequestParts};
+use axum::http::request::Parts;
+use axum::http::{StatusCode, header};
+
+use super::App;
+use super::answer::Refusal;
+use crate::service::token::{self, Token};
+use crate::service::wire::Caller;
+
+/// Whom to believe what.
+pub(crate) struct Gate {
+    /// Hashes of the tokens. Without an administrator's token, everybody may do everything.
+    admin: Option<String>,
+    member: Option<String>,
+    buckets: Mutex<HashMap<Key, Bucket>>,
+}
+
+/// Whose requests are counted together.
+#[derive(Clone, PartialEq, Eq, Hash)]
+enum Key {
+    Token(String),
+    Address(IpAddr),
+}
+
+/// Requests that may come at once, and how fast they grow again.
+#[derive(Clone, Copy)]
+struct Bucket {
+    left: f64,
+    at: Instant,
+}
+
+const BURST: f64 = 100.0;
+const PER_SECOND: f64 = 20.0;
+/// More than that many at a time are not remembered: the fullest are forgotten.
+const MAX_BUCKETS: usize = 10_000;
+
+impl Gate {
+    pub(crate) fn new(admin: Option<&Token>, member: Option<&Token>) -> Self {
+        Gate {
+            admin: admin.map(Token::hash),
+            member: member.map(Token::hash),
+            buckets: Mutex::new(HashMap::new()),
+        }
+    }
+
+    /// Who shows this token. Hashes are compared, so that the time it takes tells nothing about the tokens.
+    fn caller(&self, shown: Option<&str>) -> Caller {
+        let Some(admin) = &self.admin else {
+            return Caller::Admin;
+        };
+        let Some(shown) = shown else {
+            return Caller::Nobody;
+        };
+        let hash = token::hash(shown);
+        if hash == *admin {
+            Caller::Admin
+        } else if self.member.as_ref() == Some(&hash) {
+            Caller::Member
+        } else {
+            Caller::Token(hash)
+        }
+    }
+
+    /// Counts a request of somebody from outside. False if there were too many.
+    fn admit(&self, caller: &Caller, from: IpAddr, now: Instant) -> bool {
+        let key = match caller {
+            Caller::Admin | Caller::Member => return true,
+            Caller::Token(hash) => Key::Token(hash.clone()),
+            Caller::Nobody => Key::Address(from),
+        };
+        let mut buckets = self.buckets.lock().unwrap_or_else(PoisonError::into_inner);
+        if buckets.len() >= MAX_BUCKETS {
+            buckets.retain(|_, bucket| bucket.filled(now) < BURST);
+        }
+        let bucket = buckets.entry(key).or_insert(Bucket {
+            left: BURST,
+            at: now,
+        });
+        bucket.left = bucket.filled(now);
+        bucket.at = now;
+        if bucket.left < 1.0 {
+            return false;
+        }
+        bucket.left -= 1.0;
+        true
+    }
+}
+
+impl Bucket {
+    fn filled(self, now: Instant) -> f64 {
+        let grown = now.saturating_duration_since(self.at).as_secs_f64() * PER_SECOND;
+        (self.left + grown).min(BURST)
+    }
+}
+
+impl FromRequestParts<Arc<App>> for Caller {
+    type Rejection = Refusal;
+
+    async fn from_request_parts(parts: &mut Parts, app: &Arc<App>) -> Result<Self, Refusal> {
+        let shown = parts.headers.get(header::AUTHORIZATION);
+        let shown = shown.and_then(|value| value.to_str().ok()?.strip_prefix("Bearer "));
+        let caller = app.gate.caller(shown);
+        let from = parts.extensions.get::<ConnectInfo<SocketAddr>>();
+        let from = from.map_or(IpAddr::from([0, 0, 0, 0]), |from| from.0.ip());
+        if !app.gate.admit(&caller, from, Instant::now()) {
+            return Err(Refusal(
+                StatusCode::TOO_MANY_REQUESTS,
+                format!("no more than {PER_SECOND} requests a second, please"),
+            ));
+        }
+        Ok(caller)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+
+    #[test]
+    fn callers_are_told_by_their_token() {
+        let (admin, member, other) = (
+            Token::new().unwrap(),
+            Token::new().unwrap(),
+            Token::new().unwrap(),
+        );
+        let gate = Gate::new(Some(&admin), Some(&member));
+        assert_eq!(gate.caller(Some(admin.reveal())), Caller::Admin);
+        assert_eq!(gate.caller(Some(member.reveal())), Caller::Member);
+        assert_eq!(
+            gate.caller(Some(other.reveal())),
+            Caller::Token(other.hash())
+        );
+        // The hash that is kept is no token.
+        assert_eq!(
+            gate.caller(Some(&admin.hash())),
+            Caller::Token(token::hash(&admin.hash()))
+        );
+        assert_eq!(gate.caller(None), Caller::Nobody);
+        assert_eq!(Gate::new(None, None).caller(None), Caller::Admin);
+    }
+
+    #[test]
+    fn those_from_outside_are_held_back() {
+        let gate = Gate::new(None, None);
+        let now = Instant::now();
+        let address = |last| IpAddr::from([127, 0, 0, last]);
+        let admitted = |caller: &Caller, from, now| {
+            (0..1000).filter(|_| gate.admit(caller, from, now)).count()
+        };
+        assert_eq!(admitted(&Caller::Nobody, address(1), now), 100);
+        assert_eq!(admitted(&Caller::Nobody, address(2), now), 100);
+        assert_eq!(admitted(&Caller::Token("a".into()), address(1), now), 100);
+        assert_eq!(admitted(&Caller::Member, address(1), now), 1000);
+        assert_eq!(
+            admitted(&Caller::Nobody, address(1), now + Duration::from_secs(2)),
+            40
+        );
+    }
+}

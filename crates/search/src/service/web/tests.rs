@@ -1,0 +1,88 @@
+//! The document about the API, against the API.
+
+use std::collections::BTreeMap;
+
+use axum::body::Body;
+use axum::extract::ConnectInfo;
+use axum::http::{Method, Request, StatusCode};
+use serde_json::Value;
+use tower::ServiceExt as _;
+
+use super::*;
+
+/// A server without a worker.
+async fn ask(method: &Method, path: &str) -> StatusCode {
+    let (bus, queue) = crate::service::queue::here::connect().unwrap();
+    std::thread::spawn(move || drop(queue)).join().unwrap();
+    let (_, stopping) = watch::channel(false);
+    let seeds = seed::Programs::default();
+    let app = router(Arc::new(App {
+        bus,
+        gate: open_gate(),
+        seeds,
+        stopping,
+    }));
+    let mut request = Request::builder()
+        .method(method)
+        .uri(path)
+        .body(Body::empty())
+        .unwrap();
+    request
+        .extensions_mut()
+        .insert(ConnectInfo(SocketAddr::from(([127, 0, 0, 1], 1))));
+    app.oneshot(request).await.unwrap().status()
+}
+
+#[tokio::test]
+async fn the_document_names_what_there_is_and_nothing_else() {
+    let document: Value = serde_json::from_str(api::OPENAPI).unwrap();
+    let told: BTreeMap<&str, &Value> = document["paths"]
+        .as_object()
+        .unwrap()
+        .iter()
+        .map(|(path, item)| (path.as_str(), item))
+        .collect();
+    let mut served: Vec<&str> = api::routes().iter().map(|(path, _)| *path).collect();
+    served.sort_unstable();
+    assert_eq!(told.keys().copied().collect::<Vec<_>>(), served);
+
+    for (path, item) in told {
+        let example = path.replace("{seed}", "1").replace(['{', '}'], "");
+        for method in [Method::GET, Method::POST, Method::PUT, Method::DELETE] {
+            let documented = item.get(method.as_str().to_lowercase()).is_some();
+            let status = ask(&method, &example).await;
+            assert_eq!(
+                status != StatusCode::METHOD_NOT_ALLOWED,
+                documented,
+                "{method} {path}: {status}"
+            );
+            assert_ne!(status, StatusCode::NOT_FOUND, "{method} {path}");
+        }
+    }
+}
+
+#[test]
+fn every_reference_leads_somewhere() {
+    let document: Value = serde_json::from_str(api::OPENAPI).unwrap();
+    let mut todo = vec![&document];
+    let mut found = 0;
+    while let Some(value) = todo.pop() {
+        match value {
+            Value::Object(fields) => {
+                if let Some(reference) = fields.get("$ref").and_then(Value::as_str) {
+                    assert!(
+                        document
+                            .pointer(reference.trim_start_matches('#'))
+                            .is_some(),
+                        "{reference}"
+                    );
+                    found += 1;
+                }
+                todo.extend(fields.values());
+            }
+            Value::Array(items) => todo.extend(items),
+            _ => {}
+        }
+    }
+    assert!(found > 20);
+}

@@ -1,0 +1,204 @@
+//! What keeps the service running, and what a person does about it.
+
+use serde_json::{Value, json};
+
+use crate::cluster::{Cluster, program, wait_until};
+use crate::{SEARCH, answer, run};
+
+#[test]
+fn health_is_told() {
+    let mut cluster = Cluster::start("60");
+    cluster.ready();
+    let healthcheck = |path: &str| {
+        program()
+            .args(["healthcheck", &format!("{}{path}", cluster.url())])
+            .status()
+            .unwrap()
+            .code()
+    };
+    assert_eq!(
+        (
+            healthcheck("/healthz"),
+            healthcheck("/readyz"),
+            healthcheck("/nothing")
+        ),
+        (Some(0), Some(0), Some(1))
+    );
+    cluster.redis.kill();
+    assert!(cluster.get("/healthz").is_ok());
+    assert!(cluster.get("/readyz").is_err());
+    cluster.web.stop();
+    assert_eq!(
+        program()
+            .args(["healthcheck", &cluster.url()])
+            .status()
+            .unwrap()
+            .code(),
+        Some(1)
+    );
+}
+
+#[test]
+fn a_ledger_that_cannot_be_had_is_named() {
+    let cluster = Cluster::start("60");
+    cluster.ready();
+    let missing = cluster
+        .ledger()
+        .with_file_name("missing")
+        .join("ledger.sqlite");
+    for (ledger, reason) in [(cluster.ledger(), "locked"), (missing, "unable to open")] {
+        let output = program()
+            .args(["worker", "--redis", "redis://localhost:1", "--ledger"])
+            .arg(&ledger)
+            .output()
+            .unwrap();
+        let stderr = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(1), "{stderr}");
+        assert!(
+            stderr.contains(&format!("cannot use the ledger {}: ", ledger.display()))
+                && stderr.contains(reason),
+            "{stderr}"
+        );
+    }
+    let output = program()
+        .args(["worker", "--redis", "messages"])
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(2));
+}
+
+#[test]
+fn a_backup_is_restored() {
+    let mut cluster = Cluster::start("60");
+    let search = [&SEARCH[..], &["--len", "3000"]].concat();
+    let id = cluster.begin(&search);
+    let miner = cluster.miner("a");
+    let ended = cluster.end(&id);
+    drop(miner);
+
+    // One is made at the start, and then on a schedule.
+    cluster.worker.stop();
+    let backups = cluster.file("backups");
+    cluster.start_worker_with(&["--backup-dir", backups.to_str().unwrap()]);
+    wait_until("the backup", || {
+        std::fs::read_dir(&backups).is_ok_and(|mut all| {
+            all.any(|file| {
+                file.unwrap()
+                    .path()
+                    .extension()
+                    .is_some_and(|it| it == "sqlite")
+            })
+        })
+    });
+    let ledger = cluster.ledger();
+    let restore = || {
+        let mut restore = program();
+        restore.args(["ledger", "restore", "--from"]).arg(&backups);
+        restore.arg("--ledger").arg(&ledger).output().unwrap()
+    };
+    let refused = restore();
+    let stderr = String::from_utf8_lossy(&refused.stderr).into_owned();
+    assert!(
+        !refused.status.success() && stderr.contains("stop the worker first"),
+        "{stderr}"
+    );
+
+    cluster.worker.kill();
+    for beside in ["ledger.sqlite-wal", "ledger.sqlite-shm"] {
+        let _ = std::fs::remove_file(cluster.file(beside));
+    }
+    std::fs::remove_file(cluster.ledger()).unwrap();
+    let restored = restore();
+    assert!(
+        restored.status.success(),
+        "{}",
+        String::from_utf8_lossy(&restored.stderr)
+    );
+    cluster.start_worker();
+    wait_until("the restored job", || {
+        cluster.job(&id).as_ref() == Some(&ended)
+    });
+    assert_eq!(answer(&ended["report"]), run(&search));
+}
+
+#[test]
+fn a_seed_is_explained() {
+    let cluster = Cluster::start("60");
+    let id = cluster.begin(&[&SEARCH[..], &["--len", "10"]].concat());
+    let explained = program()
+        .args(["explain", "--seed", "4000000000", "--json"])
+        .args(&SEARCH[..6])
+        .args(["--level", "masochist"])
+        .output()
+        .unwrap();
+    let expected: Value = serde_json::from_slice(&explained.stdout).unwrap();
+    for of in [String::new(), format!("?job={id}")] {
+        let found = cluster
+            .get(&format!("/v1/seed/masochist/4000000000{of}"))
+            .unwrap();
+        assert_eq!(found, expected);
+    }
+    for missing in [
+        "/v1/seed/nowhere/1",
+        "/v1/seed/default/4294967296",
+        "/v1/seed/default/1?job=x",
+    ] {
+        assert!(cluster.get(missing).is_err(), "{missing}");
+    }
+}
+
+#[test]
+fn run_serves_while_it_searches_and_after() {
+    let search = [&SEARCH[..], &["--start", "5", "--len", "4000"]].concat();
+    let output = program()
+        .arg("run")
+        .args(&search)
+        .args(["--serve", "127.0.0.1:0", "--json"])
+        .output()
+        .unwrap();
+    assert!(
+        output.status.success(),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(answer(&report), run(&search));
+    assert_eq!(report["nodes"]["here"]["seeds"], json!(8000));
+}
+
+#[test]
+fn a_log_for_programs_has_the_request_id() {
+    let log = tempfile::tempdir().unwrap();
+    let path = log.path().join("log");
+    let cluster = Cluster::start("60");
+    cluster.ready();
+    let listen = format!("127.0.0.1:{}", crate::cluster::free_port());
+    let mut web = program();
+    web.args(["web", "--listen", &listen, "--redis", "redis://127.0.0.1:1"]);
+    web.env("BRAMBLE_LOG_FORMAT", "json")
+        .stderr(std::fs::File::create(&path).unwrap());
+    let _web = crate::cluster::Process::start(&mut web);
+    let agent = ureq::Agent::new_with_config(
+        ureq::config::Config::builder()
+            .http_status_as_error(false)
+            .build(),
+    );
+    let mut answer = None;
+    wait_until("web", || {
+        let asked = agent
+            .get(format!("http://{listen}/nothing"))
+            .header("x-request-id", "mine-1");
+        answer = asked.call().ok();
+        answer.is_some()
+    });
+    assert_eq!(answer.unwrap().headers()["x-request-id"], "mine-1");
+    wait_until("the log", || {
+        let text = std::fs::read_to_string(&path).unwrap();
+        let lines = text
+            .lines()
+            .map(|line| serde_json::from_str::<Value>(line).unwrap());
+        lines.into_iter().any(|line| {
+            line["message"] == "refused" && line["status"] == 404 && line["span"]["id"] == "mine-1"
+        })
+    });
+}
