@@ -5,6 +5,7 @@ mod instructions;
 use std::path::PathBuf;
 
 use anyhow::{Context, Result};
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
 use crate::project;
 
@@ -27,19 +28,63 @@ enum What {
         #[arg(long)]
         native_only: bool,
     },
+    /// The search service under load: miners that only pretend to compute, each with a connection of its own. Fails below
+    /// 2,000 cycles of lending and submitting in a second, above 512 MiB, or if a result is lost that was acknowledged
+    Ingest {
+        /// How many miners
+        #[arg(long, value_name = "N", default_value_t = 10_000)]
+        miners: u64,
+        /// Cycles per second that all of them try
+        #[arg(long, value_name = "N", default_value_t = 2_500)]
+        rate: u64,
+        /// For how long
+        #[arg(long, value_name = "SECONDS", default_value_t = 30)]
+        seconds: u64,
+    },
 }
 
 pub(crate) fn run(args: &Args) -> Result<()> {
-    let What::Kernel { seeds, native_only } = args.what;
+    match args.what {
+        What::Kernel { seeds, native_only } => {
+            bench("bramble-kernel", "engines", &[seeds])?;
+            match native_only {
+                true => Ok(()),
+                false => instructions::run(),
+            }
+        }
+        What::Ingest {
+            miners,
+            rate,
+            seconds,
+        } => {
+            // Each miner takes one here and one in the server, which inherits the limit.
+            let wanted = miners + 1000;
+            let (_, most) = getrlimit(Resource::RLIMIT_NOFILE)?;
+            setrlimit(Resource::RLIMIT_NOFILE, wanted.min(most), most)?;
+            anyhow::ensure!(
+                wanted <= most,
+                "{miners} miners take {wanted} open files, and {most} are allowed: see `ulimit -Hn`"
+            );
+            bench("bramble-search", "ingest", &[miners, rate, seconds])
+        }
+    }
+}
+
+fn bench(package: &str, name: &str, arguments: &[u64]) -> Result<()> {
     let mut command = project::cargo();
-    command.args(["bench", "--locked", "--package", "bramble-kernel"]);
-    command.args(["--bench", "engines", "--", &seeds.to_string()]);
+    command.args([
+        "bench",
+        "--locked",
+        "--package",
+        package,
+        "--bench",
+        name,
+        "--",
+    ]);
+    command.args(arguments.iter().map(u64::to_string));
     let status = command.status().context("cannot start cargo")?;
     anyhow::ensure!(status.success(), "the benchmark failed ({status})");
-    match native_only {
-        true => Ok(()),
-        false => instructions::run(),
-    }
+    Ok(())
 }
 
 /// Where the checked-in world lies.
