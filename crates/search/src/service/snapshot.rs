@@ -82,7 +82,8 @@ pub(crate) struct LevelView {
     pub(crate) cells: Vec<Cell>,
 }
 
-/// A range of seeds that is in one state: open space, or a reservation.
+/// A range of seeds that is in one state: open space, or a reservation. Beyond 8,192 at a level, those that adjoin and are in the same
+/// state are one cell, without a node if they have several.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Cell {
     /// The first seed.

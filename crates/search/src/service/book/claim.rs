@@ -23,6 +23,8 @@ pub(crate) struct Claim {
 pub(crate) struct Vote {
     pub(crate) node: Arc<str>,
     pub(crate) packed: Packed,
+    /// Dead seeds that it found.
+    pub(crate) dead: u64,
 }
 
 /// How far a node's word goes.
@@ -119,6 +121,7 @@ mod tests {
                     digest,
                     ..Summary::EMPTY
                 }),
+                dead: 0,
             }
         };
         let claim = Claim {

@@ -160,6 +160,7 @@ impl Job {
         claim.chosen |= result.chosen;
         claim.votes.push(Vote {
             node: Arc::clone(&result.node),
+            dead: result.packed.summary().map_or(0, |summary| summary.dead()),
             packed: result.packed.clone(),
         });
         let began = result.at - result.seconds;
@@ -215,10 +216,9 @@ impl Job {
         } else {
             Urgency::Check
         };
-        for other in [Urgency::Contested, Urgency::Check] {
-            self.wanted.remove(&(other, level, start));
-        }
-        if wants && !claim.lent {
+        let lent = claim.lent;
+        self.withdraw(level, start);
+        if wants && !lent {
             change.work = self.wanted.insert((urgency, level, start));
         }
         let was_open = match open {
@@ -226,12 +226,22 @@ impl Job {
             false => self.contested.remove(&(level, start)),
         };
         change.dispute = open || was_open;
-        if contested && let Some(winner) = winner {
+        if contested
+            && let Some(winner) = winner
+            && let Some(claim) = self.claim(level, start)
+        {
             let right = &claim.votes[winner].packed;
             let wrong = claim.votes.iter().filter(|vote| vote.packed != *right);
             change.losers = wrong.map(|vote| Arc::clone(&vote.node)).collect();
         }
         change
+    }
+
+    /// Nobody needs to compute a range again, or somebody does.
+    pub(crate) fn withdraw(&mut self, level: usize, start: u32) {
+        for urgency in [Urgency::Contested, Urgency::Check] {
+            self.wanted.remove(&(urgency, level, start));
+        }
     }
 
     /// Sums up anew what holds what no longer counts.

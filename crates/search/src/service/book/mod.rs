@@ -169,8 +169,7 @@ impl Book {
         let check = match job.claim_mut(level, start) {
             Some(claim) => {
                 claim.lent = true;
-                job.wanted
-                    .retain(|&(_, other, first)| (other, first) != (level, start));
+                job.withdraw(level, start);
                 true
             }
             None => {

@@ -13,6 +13,9 @@ use crate::service::snapshot::{
 use crate::service::wire::{Dispute, JobStatus, Progress, State};
 use crate::tally::Tally;
 
+/// Of more reservations at a level than that, those are told together that adjoin and are in the same state.
+const MOST_CELLS: usize = 8192;
+
 impl Book {
     /// All jobs, oldest first, without their reports.
     pub(crate) fn statuses(&self, now: f64) -> Vec<JobStatus> {
@@ -248,7 +251,6 @@ fn cells<'a>(level: &Level, loans: impl Iterator<Item = &'a &'a Held>) -> Vec<Ce
             .counted
             .and_then(|index| claim.votes.get(index))
             .or(first);
-        let summary = told.and_then(|vote| vote.packed.summary());
         let alike =
             first.is_none_or(|first| claim.votes.iter().all(|vote| vote.packed == first.packed));
         Cell {
@@ -262,11 +264,26 @@ fn cells<'a>(level: &Level, loans: impl Iterator<Item = &'a &'a Held>) -> Vec<Ce
                 (None, _) => CellState::Claimed,
             },
             node: first.map(|vote| vote.node.to_string()),
-            dead: summary.map_or(0, |summary| summary.dead()),
+            dead: told.map_or(0, |vote| vote.dead),
         }
     });
     let mut cells: Vec<Cell> = open.chain(lent).chain(done).collect();
     cells.sort_by_key(|cell| cell.start);
+    if cells.len() > MOST_CELLS {
+        cells.dedup_by(|next, cell| {
+            let alike = cell.state == next.state && cell.twins == next.twins;
+            let adjoins = u64::from(cell.start) + cell.len == u64::from(next.start);
+            if alike && adjoins {
+                cell.len += next.len;
+                cell.dead += next.dead;
+                cell.node = cell
+                    .node
+                    .take()
+                    .filter(|node| next.node.as_ref() == Some(node));
+            }
+            alike && adjoins
+        });
+    }
     cells
 }
 
