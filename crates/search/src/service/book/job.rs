@@ -226,7 +226,8 @@ impl Job {
             false => self.contested.remove(&(level, start)),
         };
         change.dispute = open || was_open;
-        if contested
+        // Only now: who was forgiven since is not to be found wrong again.
+        if was_open
             && let Some(winner) = winner
             && let Some(claim) = self.claim(level, start)
         {

@@ -303,7 +303,10 @@ impl Book {
             let Some(job) = jobs.get_mut(&place.job) else {
                 continue;
             };
+            let ended = job.ended.is_some();
             let trust = |name: &str| match nodes.get(name) {
+                // What counted when a job ended goes on counting, whatever its nodes did later.
+                Some(node) if ended && !node.outside => Trust::Sole,
                 Some(node) if node.faulty || node.outside => Trust::Confirmed,
                 Some(node) if node.suspect => Trust::Suspect,
                 _ => Trust::Sole,

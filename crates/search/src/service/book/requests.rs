@@ -111,6 +111,14 @@ impl Book {
                     return Err((Refusal::Missing, format!("no node {node:?}")));
                 };
                 let node = Arc::clone(name);
+                if self.is_doubted(&node) {
+                    return Err((
+                        Refusal::Conflict,
+                        format!(
+                            "what {node} alone has said is being computed again; ask when that is done"
+                        ),
+                    ));
+                }
                 self.apply(
                     Entry::Faulty {
                         node,
@@ -149,6 +157,16 @@ impl Book {
                 None => Ok(claimed.into()),
             },
         }
+    }
+
+    /// Whether there is something that only this node has said and that does not count.
+    fn is_doubted(&self, node: &str) -> bool {
+        let running = self.jobs.values().filter(|job| job.ended.is_none());
+        let levels = running.flat_map(|job| &job.levels);
+        let mut claims = levels.flat_map(|level| level.claims.values());
+        claims.any(|claim| {
+            claim.counted.is_none() && claim.votes.iter().all(|vote| *vote.node == *node)
+        })
     }
 
     fn heard(&mut self, node: &Arc<str>, now: f64) {

@@ -220,10 +220,14 @@ fn a_machine_that_flips_bits_is_caught() {
     world.restart();
     assert_eq!(world.lend("b"), Err(Refusal::Forbidden));
     world.ask(Request::Forgive { node: "b".into() });
-    assert_eq!(
-        (world.lend("b"), world.health("b")),
-        (Ok(None), Health::New)
-    );
+    for _ in 0..2 {
+        assert_eq!(
+            (world.lend("b"), world.health("b")),
+            (Ok(None), Health::New)
+        );
+        world.restart();
+    }
+    world.assert_right(3000);
 }
 
 #[test]
@@ -268,6 +272,22 @@ fn what_a_machine_did_before_it_was_caught_is_computed_again() {
     assert!(during < alone(&mut world));
     world.work(&[("a", Machine::Right), ("c", Machine::Right)]);
     world.assert_right(6000);
+}
+
+#[test]
+fn a_job_that_ended_stays_as_it_is() {
+    let mut world = World::new(Rules { first: 0, ..RULES });
+    world.begin(1000, 100, false);
+    world.work(&[("a", Machine::Right), ("b", Machine::Right)]);
+    world.assert_right(1000);
+    let entry = Entry::Faulty {
+        node: "b".into(),
+        faulty: true,
+    };
+    world.ledger.write(&[entry]).unwrap();
+    world.restart();
+    assert_eq!(world.lend("b"), Err(Refusal::Forbidden));
+    world.assert_right(1000);
 }
 
 #[test]

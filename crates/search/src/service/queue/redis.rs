@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use ::redis::aio::MultiplexedConnection;
-use ::redis::streams::{StreamId, StreamReadReply};
+use ::redis::streams::{StreamId, StreamMaxlen, StreamReadReply};
 use ::redis::{
     AsyncConnectionConfig, Client, Commands as _, Connection, ConnectionInfo, Pipeline, RedisError,
     cmd,
@@ -25,6 +25,8 @@ use crate::service::wire::{Asked, Reply};
 
 /// Stream of requests.
 const REQUESTS: &str = "bramble:requests";
+/// While worker is away, the oldest beyond these are forgotten: nobody waits for them any more.
+const MOST_REQUESTS: usize = 100_000;
 /// Worker's consumer group.
 const GROUP: &str = "ledger";
 /// The one field of an entry.
@@ -226,7 +228,10 @@ async fn send(info: ConnectionInfo, web: String, mut requests: Outbox, waiting: 
                 asked,
             };
             if let Ok(json) = serde_json::to_string(&letter) {
-                pipeline.xadd(REQUESTS, "*", &[(JSON, json)]).ignore();
+                let most = StreamMaxlen::Approx(MOST_REQUESTS);
+                pipeline
+                    .xadd_maxlen(REQUESTS, most, "*", &[(JSON, json)])
+                    .ignore();
             }
         }
         let sent = async {
