@@ -41,12 +41,21 @@ enum What {
         #[arg(long, value_name = "SECONDS", default_value_t = 30)]
         seconds: u64,
     },
+    /// What the search service costs: a search by `run` and by a miner through the service, in turn. Fails below 97 %
+    Efficiency {
+        /// How many seeds
+        #[arg(long, value_name = "N", default_value_t = 1 << 27)]
+        seeds: u64,
+        /// How often
+        #[arg(long, value_name = "N", default_value_t = 3)]
+        rounds: u64,
+    },
 }
 
 pub(crate) fn run(args: &Args) -> Result<()> {
     match args.what {
         What::Kernel { seeds, native_only } => {
-            bench("bramble-kernel", "engines", &[seeds])?;
+            bench("bramble-kernel", "engines", &[&seeds.to_string()])?;
             match native_only {
                 true => Ok(()),
                 false => instructions::run(),
@@ -65,12 +74,23 @@ pub(crate) fn run(args: &Args) -> Result<()> {
                 wanted <= most,
                 "{miners} miners take {wanted} open files, and {most} are allowed: see `ulimit -Hn`"
             );
-            bench("bramble-search", "ingest", &[miners, rate, seconds])
+            let numbers = [miners, rate, seconds].map(|number| number.to_string());
+            let [miners, rate, seconds] = &numbers;
+            bench(
+                "bramble-search",
+                "service",
+                &["ingest", miners, rate, seconds],
+            )
+        }
+        What::Efficiency { seeds, rounds } => {
+            let numbers = [seeds, rounds].map(|number| number.to_string());
+            let [seeds, rounds] = &numbers;
+            bench("bramble-search", "service", &["efficiency", seeds, rounds])
         }
     }
 }
 
-fn bench(package: &str, name: &str, arguments: &[u64]) -> Result<()> {
+fn bench(package: &str, name: &str, arguments: &[&str]) -> Result<()> {
     let mut command = project::cargo();
     command.args([
         "bench",
@@ -81,7 +101,7 @@ fn bench(package: &str, name: &str, arguments: &[u64]) -> Result<()> {
         name,
         "--",
     ]);
-    command.args(arguments.iter().map(u64::to_string));
+    command.args(arguments);
     let status = command.status().context("cannot start cargo")?;
     anyhow::ensure!(status.success(), "the benchmark failed ({status})");
     Ok(())

@@ -3,8 +3,6 @@
 //! Each miner has a connection of its own, borrows a range, hands in a result that adds up, and does so again at its next turn. At the end
 //! worker is killed, and every result that was acknowledged has to be in the ledger.
 
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -20,37 +18,22 @@ use serde_json::{Value, json};
 use tokio::net::TcpStream;
 use tokio::time::{sleep, sleep_until};
 
+use crate::parts::{Service, world};
+
 /// What is asked for, and what is to be shown.
-struct Load {
-    miners: u64,
+pub(crate) struct Load {
+    pub(crate) miners: u64,
     /// Cycles per second that all miners together try.
-    rate: u64,
-    seconds: u64,
+    pub(crate) rate: u64,
+    pub(crate) seconds: u64,
 }
 
 const LEAST_CYCLES: f64 = 2000.0;
 const MOST_MEMORY_MIB: u64 = 512;
 
-fn main() -> Result<()> {
-    let numbers = std::env::args()
-        .skip(1)
-        .filter_map(|word| word.parse().ok());
-    let [miners, rate, seconds] = numbers.collect::<Vec<u64>>()[..] else {
-        // `cargo test` and the like, which have nothing to measure.
-        println!("how many miners, cycles per second, and seconds?");
-        return Ok(());
-    };
-    let runtime = tokio::runtime::Runtime::new()?;
-    runtime.block_on(measure(&Load {
-        miners,
-        rate,
-        seconds,
-    }))
-}
-
-async fn measure(load: &Load) -> Result<()> {
+pub(crate) async fn measure(load: &Load) -> Result<()> {
     let service = Service::start()?;
-    let id = service.begin().await?;
+    let id = begin(&service.address).await?;
     println!("job {id}; connecting {} miners", load.miners);
     let tally = Arc::new(Tally::default());
     let begin = tokio::time::Instant::now() + Duration::from_secs(3 + load.miners / 1000);
@@ -239,124 +222,21 @@ async fn post(
     Ok((status, serde_json::from_slice(&body).unwrap_or(Value::Null)))
 }
 
-/// Redis, worker and web.
-struct Service {
-    address: String,
-    ledger: PathBuf,
-    parts: Vec<(&'static str, Running)>,
-    dir: tempfile::TempDir,
-}
-
-struct Running(Child);
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        // It may have ended by itself.
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
-impl Service {
-    fn start() -> Result<Self> {
-        // Flushing to a disk is part of what is measured, and the system's own directory may be in memory.
-        let dir = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR"))?;
-        let ledger = dir.path().join("ledger.sqlite");
-        let (redis, web) = (free_port()?, free_port()?);
-        let url = format!("redis://127.0.0.1:{redis}");
-        let address = format!("127.0.0.1:{web}");
-        let program = Path::new(env!("CARGO_BIN_EXE_bramble-search"));
-        let mut parts = Vec::new();
-        let mut start = |name, command: &mut Command| -> Result<()> {
-            let child = command
-                .stdin(Stdio::null())
-                .stdout(Stdio::null())
-                .stderr(Stdio::inherit());
-            let child = child.env("BRAMBLE_LOG", "warn").spawn();
-            parts.push((
-                name,
-                Running(child.with_context(|| format!("cannot start {name}"))?),
-            ));
-            Ok(())
+/// A job of as many ranges as anybody could take, once the service is there.
+async fn begin(address: &str) -> Result<String> {
+    let spec = json!({
+        "world": std::fs::read_to_string(world())?, "fill": "guarded", "rng": "pcg32",
+        "levels": ["default", "advanced", "masochist"], "start": 0, "len": 1u64 << 32,
+    });
+    let job = json!({ "spec": spec, "reservation": 8192 });
+    for _ in 0..200 {
+        sleep(Duration::from_millis(100)).await;
+        let Ok(mut connection) = connect(address).await else {
+            continue;
         };
-        let mut messages = Command::new("redis-server");
-        messages.args([
-            "--bind",
-            "127.0.0.1",
-            "--port",
-            &redis.to_string(),
-            "--appendonly",
-            "yes",
-        ]);
-        start(
-            "redis",
-            messages
-                .args(["--loglevel", "warning", "--dir"])
-                .arg(dir.path()),
-        )?;
-        start(
-            "worker",
-            Command::new(program)
-                .args(["worker", "--redis", &url, "--ledger"])
-                .arg(&ledger),
-        )?;
-        start(
-            "web",
-            Command::new(program).args(["web", "--redis", &url, "--listen", &address]),
-        )?;
-        Ok(Service {
-            address,
-            ledger,
-            parts,
-            dir,
-        })
-    }
-
-    /// A job of as many ranges as anybody could take, once the service is there.
-    async fn begin(&self) -> Result<String> {
-        let world =
-            Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fixtures/worlds/axiom-verge.toml");
-        let spec = json!({
-            "world": std::fs::read_to_string(world)?, "fill": "guarded", "rng": "pcg32",
-            "levels": ["default", "advanced", "masochist"], "start": 0, "len": 1u64 << 32,
-        });
-        let job = json!({ "spec": spec, "reservation": 8192 });
-        for _ in 0..200 {
-            sleep(Duration::from_millis(100)).await;
-            let Ok(mut connection) = connect(&self.address).await else {
-                continue;
-            };
-            if let Ok((StatusCode::CREATED, status)) = post(&mut connection, "/v1/jobs", &job).await
-            {
-                return Ok(status["id"].as_str().context("an id")?.to_owned());
-            }
+        if let Ok((StatusCode::CREATED, status)) = post(&mut connection, "/v1/jobs", &job).await {
+            return Ok(status["id"].as_str().context("an id")?.to_owned());
         }
-        bail!("the service does not come up")
     }
-
-    /// The most memory that each had, in MiB, as Linux counts it.
-    fn memory(&self) -> Result<Vec<(&'static str, u64)>> {
-        let peak = |part: &(&'static str, Running)| {
-            let status = std::fs::read_to_string(format!("/proc/{}/status", part.1.0.id()))?;
-            let line = status
-                .lines()
-                .find_map(|line| line.strip_prefix("VmHWM:"))
-                .context("VmHWM")?;
-            let kib: u64 = line.trim().trim_end_matches("kB").trim().parse()?;
-            Ok((part.0, kib / 1024))
-        };
-        self.parts.iter().map(peak).collect()
-    }
-
-    /// Gives nobody a chance. The files remain while the answer is held.
-    fn kill(mut self) -> tempfile::TempDir {
-        self.parts.clear();
-        self.dir
-    }
-}
-
-fn free_port() -> Result<u16> {
-    Ok(std::net::TcpListener::bind("127.0.0.1:0")?
-        .local_addr()?
-        .port())
+    bail!("the service does not come up")
 }
