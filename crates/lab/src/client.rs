@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail};
 
 use crate::definition::{Definition, Event, Happened, Reply, Request, Usage};
+use crate::fault::{Affliction, Fault};
 use crate::qemu::Sockets;
 use crate::rundir::RunDir;
 
@@ -295,6 +296,89 @@ impl Attached {
             state: state.to_owned(),
         })
         .map(drop)
+    }
+
+    /// Has `fault` befall a machine, until it is cleared. It has befallen the machine when this returns, in place of
+    /// another of its kind. The port `gateway`, by which the host reaches all machines, has a link, too.
+    ///
+    /// # Errors
+    /// When there is no such machine, or it is not in a state for this to befall it.
+    pub fn inflict(&self, machine: &str, fault: &Fault) -> Result<()> {
+        self.befall(machine, fault, None)
+    }
+
+    /// As [`Attached::inflict`], and the lab clears it when it has lasted so long.
+    ///
+    /// # Errors
+    /// As [`Attached::inflict`].
+    pub fn inflict_for(&self, machine: &str, fault: &Fault, lasting: Duration) -> Result<()> {
+        self.befall(machine, fault, Some(lasting))
+    }
+
+    fn befall(&self, machine: &str, fault: &Fault, lasting: Option<Duration>) -> Result<()> {
+        self.request(&Request::Inflict {
+            machine: machine.to_owned(),
+            fault: fault.clone(),
+            lasting,
+        })
+        .map(drop)
+    }
+
+    /// Clears everything that has befallen a machine. If its power was cut, it boots when this returns;
+    /// [`Lab::wait`] for [`ONLINE`](crate::guest::ONLINE) tells when it is back.
+    ///
+    /// # Errors
+    /// When there is no such machine, or something cannot be cleared.
+    pub fn clear(&self, machine: &str) -> Result<()> {
+        self.request(&Request::Clear {
+            machine: machine.to_owned(),
+        })
+        .map(drop)
+    }
+
+    /// What is in force, in the order it was inflicted.
+    ///
+    /// # Errors
+    /// When the supervisor does not answer.
+    pub fn afflictions(&self) -> Result<Vec<Affliction>> {
+        match self.request(&Request::Afflictions)?.0 {
+            Reply::Afflictions { afflictions } => Ok(afflictions),
+            other => bail!("the lab's supervisor answered {other:?}"),
+        }
+    }
+
+    /// Switches on a machine that is off, because its power was cut or because it switched itself off. It boots from
+    /// its disk as that is, and is who it was.
+    ///
+    /// # Errors
+    /// When there is no such machine, or it is not off.
+    pub fn power_on(&self, machine: &str) -> Result<()> {
+        self.request(&Request::PowerOn {
+            machine: machine.to_owned(),
+        })
+        .map(drop)
+    }
+
+    /// Has root run a command, typed at the machine's console: the way in that no fault of the network cuts. Returns
+    /// what it wrote to either output.
+    ///
+    /// # Errors
+    /// When there is no such machine, it does not answer, or the command fails: what it wrote is in the error.
+    pub fn type_in(&self, machine: &str, command: &str) -> Result<String> {
+        let request = Request::Type {
+            machine: machine.to_owned(),
+            command: command.to_owned(),
+        };
+        match self.request(&request)?.0 {
+            Reply::Typed { code: 0, output } => Ok(output),
+            Reply::Typed { code, output } => {
+                bail!(
+                    "`{command}` failed on {machine} with exit code {code}: {}",
+                    output.trim()
+                )
+            }
+            other => bail!("the lab's supervisor answered {other:?}"),
+        }
     }
 
     /// A connection to a machine's console.

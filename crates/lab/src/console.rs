@@ -24,8 +24,8 @@ struct Ends {
 }
 
 impl Console {
-    /// Waits for the machine at the socket `path`, logs its console to the file `log`, and calls `says` with
-    /// everything that follows [`MARK`].
+    /// Waits for the machine at the socket `path`, each time it is switched on, logs its console to the file `log`,
+    /// and calls `says` with everything that follows [`MARK`].
     ///
     /// # Errors
     /// When socket or log cannot be made.
@@ -39,18 +39,18 @@ impl Console {
         let console = Console::default();
         let watched = console.clone();
         thread::spawn(move || {
-            let Ok((mut machine, _)) = listener.accept() else {
-                return;
-            };
-            watched.lock().machine = machine.try_clone().ok();
-            let mut lines = Lines::default();
-            let mut buffer = [0; 4096];
-            while let Ok(read @ 1..) = machine.read(&mut buffer) {
-                let bytes = &buffer[..read];
-                // A full disk must not stop the machine.
-                let _ = log.write_all(bytes);
-                watched.show(bytes);
-                lines.push(bytes, &says);
+            for mut machine in listener.incoming().flatten() {
+                watched.lock().machine = machine.try_clone().ok();
+                let mut lines = Lines::default();
+                let mut buffer = [0; 4096];
+                while let Ok(read @ 1..) = machine.read(&mut buffer) {
+                    let bytes = &buffer[..read];
+                    // A full disk must not stop the machine.
+                    let _ = log.write_all(bytes);
+                    watched.show(bytes);
+                    lines.push(bytes, &says);
+                }
+                watched.lock().machine = None;
             }
         });
         Ok(console)
@@ -58,6 +58,16 @@ impl Console {
 
     fn lock(&self) -> MutexGuard<'_, Ends> {
         self.ends.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Types at the machine's keyboard.
+    ///
+    /// # Errors
+    /// When the machine is off.
+    pub(crate) fn type_in(&self, text: &str) -> io::Result<()> {
+        let machine = self.lock().machine.as_ref().map(UnixStream::try_clone);
+        let mut machine = machine.ok_or(io::ErrorKind::NotConnected)??;
+        machine.write_all(text.as_bytes())
     }
 
     /// Shows what the machine wrote to the person who is there, if any.

@@ -2,8 +2,11 @@
 
 use std::net::Ipv4Addr;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
+
+use crate::fault::{Affliction, Fault};
 
 /// A lab: its machines and how the host reaches them.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -61,6 +64,11 @@ pub enum Start {
         /// The network card's address.
         mac: String,
     },
+    /// From its kernel and its disk, as a machine that is switched on again: who it is stands on its disk.
+    Cold {
+        /// The network card's address.
+        mac: String,
+    },
 }
 
 /// The host's way onto the lab's network: QEMU's user-mode network stack, attached to the switch. It
@@ -104,7 +112,17 @@ pub enum Happened {
         /// What follows `bramble: `.
         text: String,
     },
-    /// The machine's QEMU has ended, or could not be used.
+    /// Something befell the machine.
+    Befell {
+        /// What.
+        fault: Fault,
+    },
+    /// It is over.
+    Cleared {
+        /// What was.
+        fault: Fault,
+    },
+    /// The machine's QEMU has ended without having been asked to, or could not be used.
     Gone {
         /// Why, where it is known.
         reason: String,
@@ -127,6 +145,34 @@ pub enum Request {
         /// Whose.
         machine: String,
     },
+    /// Has something befall a machine.
+    Inflict {
+        /// Whom.
+        machine: String,
+        /// What.
+        fault: Fault,
+        /// It is cleared after so long; only when asked for, if `None`.
+        lasting: Option<Duration>,
+    },
+    /// Clears everything that has befallen a machine.
+    Clear {
+        /// Whose.
+        machine: String,
+    },
+    /// Asks what is in force.
+    Afflictions,
+    /// Switches on a machine that is off, by power cut or of its own.
+    PowerOn {
+        /// Which.
+        machine: String,
+    },
+    /// Has root run a shell command, typed at the console.
+    Type {
+        /// Where.
+        machine: String,
+        /// The command: a line for `sh -c`.
+        command: String,
+    },
     /// Asks what the lab uses.
     Usage,
     /// Asks where the lab's files are.
@@ -147,6 +193,18 @@ pub enum Reply {
     Failed {
         /// Why.
         reason: String,
+    },
+    /// What [`Request::Afflictions`] asked for.
+    Afflictions {
+        /// In the order they were inflicted.
+        afflictions: Vec<Affliction>,
+    },
+    /// What a command of [`Request::Type`] came to.
+    Typed {
+        /// Its exit code.
+        code: i32,
+        /// What it wrote, to either output.
+        output: String,
     },
     /// What [`Request::Usage`] asked for.
     Usage(Usage),

@@ -2,7 +2,8 @@
 //!
 //! - a unit that says on the console when the machine has settled after booting, so that it can be saved; before,
 //!   it has started and stopped Docker once, if there is one, and left containerd running;
-//! - a unit that takes an identity from a disk when one is plugged in (see [`crate::identity`]);
+//! - a unit that takes an identity from a disk when one is plugged in (see [`crate::identity`]), once;
+//! - a unit that says on the console when the machine is online again after a later boot;
 //! - a console that is logged in already.
 //!
 //! Beyond files: the kernel is started directly, without page table isolation, on QEMU's `virt` board, with a virtio
@@ -16,7 +17,8 @@ pub(crate) const IDENTITY_SERIAL: &str = "bramble-identity";
 /// What a booted machine says when nothing is left to do.
 pub const SETTLED: &str = "settled";
 
-/// What a machine says when it has its identity, its address, and answers SSH.
+/// What a machine says when it has its identity, its address, and answers SSH: as a clone, and whenever it has
+/// booted since.
 pub const ONLINE: &str = "online";
 
 /// The files, to be laid over a root file system.
@@ -39,6 +41,16 @@ pub fn layer() -> Layer {
             "etc/systemd/system/multi-user.target.wants/bramble-settled.service",
             "/etc/systemd/system/bramble-settled.service",
         )
+        .file(
+            "etc/systemd/system/bramble-online.service",
+            0o644,
+            ONLINE_UNIT,
+        )
+        .symlink(
+            "etc/systemd/system/multi-user.target.wants/bramble-online.service",
+            "/etc/systemd/system/bramble-online.service",
+        )
+        .file("usr/lib/bramble/say-online", 0o755, SAY_ONLINE)
         .file("usr/lib/bramble/settle", 0o755, include_str!("settle.sh"))
         .file(
             "usr/lib/bramble/take-identity",
@@ -59,6 +71,8 @@ ENV{SYSTEMD_WANTS}+=\"bramble-identity@$kernel.service\"
 
 const IDENTITY_UNIT: &str = "[Unit]
 Description=Take the identity that is on /dev/%i
+# A machine that boots once more is somebody already, and what has become of it since must stay.
+ConditionPathExists=!/var/lib/bramble-lab/identity
 # Whoever waits for this machine learns at once that it is in vain.
 FailureAction=poweroff-force
 
@@ -71,13 +85,30 @@ StandardError=journal+console
 const SETTLED_UNIT: &str = "[Unit]
 Description=Say on the console that the machine has settled
 After=multi-user.target
-
+ConditionPathExists=!/var/lib/bramble-lab/identity
 # Whoever waits for this machine learns at once that it is in vain.
 FailureAction=poweroff-force
 
 [Service]
 Type=idle
 ExecStart=/usr/lib/bramble/settle
+";
+
+const ONLINE_UNIT: &str = "[Unit]
+Description=Say on the console that the machine is online again
+After=ssh.service systemd-networkd.service
+ConditionPathExists=/var/lib/bramble-lab/identity
+
+[Service]
+Type=exec
+ExecStart=/usr/lib/bramble/say-online
+";
+
+/// Not awaited by the boot: where the network is down, so is the machine's link to the lab's own.
+const SAY_ONLINE: &str = "#!/bin/sh
+set -eu
+/usr/lib/systemd/systemd-networkd-wait-online --interface=eth0:routable --timeout=0
+echo 'bramble-lab: online' > /dev/console
 ";
 
 const AUTOLOGIN: &str = "[Service]
@@ -106,7 +137,7 @@ mod tests {
                     .to_string()
             })
             .collect();
-        for unit in [IDENTITY_UNIT, SETTLED_UNIT] {
+        for unit in [IDENTITY_UNIT, SETTLED_UNIT, ONLINE_UNIT] {
             let start = unit
                 .lines()
                 .find_map(|line| line.strip_prefix("ExecStart="))
@@ -127,6 +158,13 @@ mod tests {
     fn what_the_guest_says_is_what_the_lab_listens_for() {
         assert!(include_str!("settle.sh").contains(&format!("{MARK}{SETTLED} ")));
         assert!(include_str!("take-identity.sh").contains(&format!("{MARK}{ONLINE}")));
+        assert!(SAY_ONLINE.contains(&format!("{MARK}{ONLINE}")));
+        // What one script leaves is what the units look for.
+        let left = include_str!("take-identity.sh").split("touch ").nth(1);
+        let left = left.and_then(|rest| rest.lines().next()).expect("a mark");
+        for unit in [IDENTITY_UNIT, SETTLED_UNIT, ONLINE_UNIT] {
+            assert!(unit.contains(left), "{unit}");
+        }
         assert!(UDEV_RULE.contains(&format!("\"{IDENTITY_SERIAL}\"")));
         assert!(
             IDENTITY_SERIAL.len() <= 20,

@@ -21,16 +21,21 @@ pub mod template;
 
 mod client;
 mod console;
+mod deed;
 mod definition;
+mod fault;
+mod link;
 mod process;
 mod qemu;
 mod qmp;
 mod rundir;
 mod supervisor;
 mod switch;
+mod typing;
 
 pub use client::{Attached, Lab, Waiting};
 pub use definition::{Definition, Event, Gateway, Happened, Machine, Reply, Request, Start, Usage};
+pub use fault::{Affliction, Direction, Fault, Impairment, Rate, Share};
 pub use qemu::version as qemu_version;
 pub use rundir::RunDir;
 pub use supervisor::supervise;

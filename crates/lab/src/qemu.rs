@@ -14,6 +14,10 @@ pub(crate) const PROGRAM: &str = "qemu-system-aarch64";
 pub(crate) const NETWORK_SLOT: &str = "slot1";
 pub(crate) const IDENTITY_SLOT: &str = "slot2";
 
+/// What a machine's end of its cable, and its disk, are called.
+pub(crate) const NETWORK: &str = "lan";
+pub(crate) const DISK: &str = "root";
+
 /// What the kernel of every machine is told. `net.ifnames=0` names the network card `eth0`, as on a Pi.
 /// `kpti=off`: a Cortex-A72 needs no page table isolation, but address randomisation turns it on, and then
 /// every system call costs an emulated machine its TLB (a boot took 41 s with it and 24 s without).
@@ -44,11 +48,13 @@ impl Sockets<'_> {
 /// and for `-incoming`: QEMU continues a state only in the same machine.
 pub(crate) fn machine(machine: &Machine, sockets: Sockets) -> Vec<String> {
     let memory = format!("{}M", machine.memory);
+    let file = |ram: &Path, how: &str| {
+        format!("file,id=ram,size={memory},mem-path={},{how}", ram.display())
+    };
     let ram = match &machine.start {
-        Start::Boot { ram } => format!("mem-path={},share=on", ram.display()),
-        Start::Clone { ram, .. } => {
-            format!("mem-path={},share=off,readonly=on,rom=off", ram.display())
-        }
+        Start::Boot { ram } => file(ram, "share=on"),
+        Start::Clone { ram, .. } => file(ram, "share=off,readonly=on,rom=off"),
+        Start::Cold { .. } => format!("ram,id=ram,size={memory}"),
     };
     let mut argv = vec![
         "-nodefaults".to_owned(),
@@ -67,7 +73,7 @@ pub(crate) fn machine(machine: &Machine, sockets: Sockets) -> Vec<String> {
         "-m".to_owned(),
         memory.clone(),
         "-object".to_owned(),
-        format!("memory-backend-file,id=ram,size={memory},{ram}"),
+        format!("memory-backend-{ram}"),
         "-kernel".to_owned(),
         machine.kernel.display().to_string(),
         "-initrd".to_owned(),
@@ -81,11 +87,11 @@ pub(crate) fn machine(machine: &Machine, sockets: Sockets) -> Vec<String> {
         "-drive".to_owned(),
         // The disk ends with the lab: nothing waits for the host's.
         format!(
-            "if=none,id=root,format=qcow2,cache=unsafe,discard=unmap,file={}",
+            "if=none,id={DISK},format=qcow2,cache=unsafe,discard=unmap,file={}",
             machine.disk.display()
         ),
         "-device".to_owned(),
-        "virtio-blk-pci,drive=root".to_owned(),
+        format!("virtio-blk-pci,drive={DISK}"),
         "-device".to_owned(),
         "virtio-rng-pci".to_owned(),
         "-chardev".to_owned(),
@@ -100,10 +106,26 @@ pub(crate) fn machine(machine: &Machine, sockets: Sockets) -> Vec<String> {
         "-mon".to_owned(),
         "chardev=qmp,mode=control".to_owned(),
     ];
-    if let Start::Clone { .. } = machine.start {
-        argv.extend(["-incoming".to_owned(), "defer".to_owned()]);
+    match &machine.start {
+        Start::Boot { .. } => {}
+        // It gets its network card once it runs.
+        Start::Clone { .. } => argv.extend(["-incoming".to_owned(), "defer".to_owned()]),
+        Start::Cold { mac } => argv.extend(network_card(mac, &sockets.port(&machine.name))),
     }
     argv
+}
+
+/// The network card of a machine that has it from the start. See [`machine`] for that of a clone.
+fn network_card(mac: &str, port: &Path) -> [String; 4] {
+    [
+        "-netdev".to_owned(),
+        format!(
+            "stream,id={NETWORK},server=off,reconnect-ms=500,addr.type=unix,addr.path={}",
+            port.display()
+        ),
+        "-device".to_owned(),
+        format!("virtio-net-pci,bus={NETWORK_SLOT},netdev={NETWORK},mac={mac},romfile="),
+    ]
 }
 
 /// What of a saved machine's arguments its clones share: an input of the template's key.
@@ -207,6 +229,11 @@ mod tests {
             ))
         );
         insta::assert_snapshot!("clone", shown(machine(&example(clone()), sockets)));
+        let mac = "dc:a6:32:b0:00:03".to_owned();
+        insta::assert_snapshot!(
+            "cold",
+            shown(machine(&example(Start::Cold { mac }), sockets))
+        );
         let forwards = vec![
             (40200, [192, 168, 1, 200].into(), 22),
             (40201, [192, 168, 1, 201].into(), 22),

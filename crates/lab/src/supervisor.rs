@@ -6,6 +6,7 @@ use std::io::{self, BufRead, BufReader, Write};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::process::Child;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::sync::{Arc, OnceLock};
 use std::thread;
@@ -18,11 +19,16 @@ use signal_hook::iterator::Signals;
 
 use crate::console::Console;
 use crate::definition::{Definition, Event, Happened, Machine, Reply, Request, Start, Usage};
-use crate::qemu::{self, IDENTITY_SLOT, NETWORK_SLOT, Sockets};
+use crate::qemu::{self, IDENTITY_SLOT, NETWORK, NETWORK_SLOT, Sockets};
 use crate::qmp::Qmp;
 use crate::rundir::RunDir;
 use crate::switch::{GATEWAY, Switch};
+use crate::typing::Typing;
 use crate::{guest, process};
+
+mod faults;
+
+use faults::{Ending, InForce};
 
 /// How often the lab's memory is looked at, to know its peak.
 const SAMPLE: Duration = Duration::from_secs(2);
@@ -52,7 +58,9 @@ pub fn supervise(dir: &Path) -> Result<()> {
         switch: Switch::default(),
         machines: BTreeMap::new(),
         children: Vec::new(),
+        in_force: InForce::default(),
         peak_memory: 0,
+        cpu_of_the_ended: Duration::ZERO,
         sender,
     };
     let outcome = supervisor.start().and_then(|()| supervisor.serve(&inbox));
@@ -70,7 +78,10 @@ struct Supervisor {
     switch: Switch,
     machines: BTreeMap<String, Running>,
     children: Vec<(String, Child)>,
+    /// What has befallen machines.
+    in_force: InForce,
     peak_memory: u64,
+    cpu_of_the_ended: Duration,
     sender: Sender<Message>,
 }
 
@@ -78,14 +89,19 @@ struct Supervisor {
 #[derive(Clone, Default)]
 struct Running {
     console: Console,
+    typing: Arc<Typing>,
     /// Set once its QEMU has greeted.
     qmp: Arc<OnceLock<Qmp>>,
+    /// Whether its QEMU is to end, so that its end is no news.
+    shall_end: Arc<AtomicBool>,
 }
 
 /// What the main thread is woken by.
 enum Message {
     Happened(Option<String>, Happened),
-    Asked(Request, Sender<Answer>),
+    Asked(Box<Request>, Sender<Answer>),
+    /// A fault has lasted as long as it was to, or could not be inflicted.
+    Over(u64, Ending),
     /// Standard input has closed: whoever started the lab is gone.
     Abandoned,
     /// A signal asked for the end.
@@ -128,7 +144,12 @@ impl Supervisor {
             .listen(&machine.name, &sockets.port(&machine.name))?;
         let (name, sender) = (machine.name.clone(), self.sender.clone());
         let log = self.definition.logs.join(format!("{name}.console.log"));
+        let typing = Arc::new(Typing::default());
+        let listening = typing.clone();
         let console = Console::listen(&sockets.console(&name), &log, move |text| {
+            if listening.hears(&text) {
+                return;
+            }
             let _ = sender.send(Message::Happened(
                 Some(name.clone()),
                 Happened::Says { text },
@@ -136,10 +157,16 @@ impl Supervisor {
         })?;
         let running = Running {
             console,
+            typing,
             ..Running::default()
         };
         self.machines.insert(machine.name.clone(), running);
+        self.switch_on(machine)
+    }
 
+    /// Starts the QEMU of a machine that has a port and a console.
+    fn switch_on(&mut self, machine: Machine) -> Result<()> {
+        let sockets = Sockets(&self.sockets);
         let argv = qemu::machine(&machine, sockets);
         let port = sockets.port(&machine.name);
         self.launch(
@@ -147,7 +174,7 @@ impl Supervisor {
             &argv,
             machine.niceness,
             move |qmp| match &machine.start {
-                Start::Boot { .. } => Ok(Happened::Started),
+                Start::Boot { .. } | Start::Cold { .. } => Ok(Happened::Started),
                 Start::Clone {
                     state,
                     identity,
@@ -167,8 +194,8 @@ impl Supervisor {
         bring_up: impl FnOnce(&Qmp) -> Result<Happened> + Send + 'static,
     ) -> Result<()> {
         let log = self.definition.logs.join(format!("{name}.qemu.log"));
-        let mut file =
-            File::create(&log).with_context(|| format!("cannot write {}", log.display()))?;
+        let file = File::options().create(true).append(true).open(&log);
+        let mut file = file.with_context(|| format!("cannot write {}", log.display()))?;
         // To be pasted by whoever wants to start this machine alone.
         writeln!(
             file,
@@ -192,12 +219,16 @@ impl Supervisor {
         self.children.push((name.to_owned(), child));
 
         let (name, sender) = (name.to_owned(), self.sender.clone());
-        let qmp = self.machines.entry(name.clone()).or_default().qmp.clone();
+        let running = self.machines.entry(name.clone()).or_default();
+        let (qmp, shall_end) = (running.qmp.clone(), running.shall_end.clone());
         thread::spawn(move || {
             let tell = |what| drop(sender.send(Message::Happened(Some(name.clone()), what)));
             let gone = |reason: String| Happened::Gone { reason };
             let (ended_name, ended_sender, ended_log) = (name.clone(), sender.clone(), log.clone());
             let connected = Qmp::connect(stdin, stdout, move || {
+                if shall_end.load(Ordering::Relaxed) {
+                    return;
+                }
                 let what = Happened::Gone {
                     reason: format!("QEMU has ended: {}", last_line(&ended_log)),
                 };
@@ -251,15 +282,16 @@ impl Supervisor {
         loop {
             match inbox.recv_timeout(SAMPLE) {
                 Ok(Message::Happened(machine, what)) => self.tell(machine, what),
-                Ok(Message::Asked(Request::Detach, reply)) => {
+                Ok(Message::Asked(request, reply)) if *request == Request::Detach => {
                     detached = true;
                     let _ = reply.send(Reply::Done.into());
                 }
-                Ok(Message::Asked(Request::Down, reply)) => {
+                Ok(Message::Asked(request, reply)) if *request == Request::Down => {
                     let _ = reply.send(Reply::Done.into());
                     return Ok(());
                 }
-                Ok(Message::Asked(request, reply)) => self.answer(request, reply),
+                Ok(Message::Asked(request, reply)) => self.answer(*request, reply),
+                Ok(Message::Over(number, ending)) => self.over(number, ending),
                 Ok(Message::Abandoned) if detached => {}
                 Ok(Message::Abandoned | Message::Signalled)
                 | Err(RecvTimeoutError::Disconnected) => return Ok(()),
@@ -288,6 +320,24 @@ impl Supervisor {
                 }
                 None => no_such(&machine),
             },
+            Request::Inflict {
+                machine,
+                fault,
+                lasting,
+            } => return self.inflict(&machine, fault, lasting, to),
+            Request::Clear { machine } => return self.clear(&machine, to),
+            Request::Afflictions => Reply::Afflictions {
+                afflictions: self.in_force.afflictions(),
+            }
+            .into(),
+            Request::PowerOn { machine } => self.powered_on(&machine),
+            Request::Type { machine, command } => match running(&machine) {
+                Some(running) => {
+                    thread::spawn(move || to.send(typed(&running, &machine, &command)));
+                    return;
+                }
+                None => no_such(&machine),
+            },
             Request::Detach | Request::Down => unreachable!("both are the main loop's"),
         };
         let _ = to.send(answer);
@@ -309,7 +359,7 @@ impl Supervisor {
     fn usage(&mut self) -> Usage {
         let pids = || self.children.iter().map(|(_, child)| child.id());
         let memory = pids().filter_map(process::memory).sum();
-        let cpu: Duration = pids().filter_map(process::cpu).sum();
+        let cpu = self.cpu_of_the_ended + pids().filter_map(process::cpu).sum::<Duration>();
         self.peak_memory = self.peak_memory.max(memory);
         Usage {
             memory,
@@ -344,7 +394,7 @@ fn resume(qmp: &Qmp, state: &Path, identity: &Path, mac: &str, port: &Path) -> R
     )?;
     qmp.execute(
         "netdev_add",
-        json!({"id": "lan", "type": "stream", "server": false, "reconnect-ms": 500,
+        json!({"id": NETWORK, "type": "stream", "server": false, "reconnect-ms": 500,
                "addr": {"type": "unix", "path": port}}),
     )?;
     qmp.execute("cont", json!({}))?;
@@ -356,9 +406,16 @@ fn resume(qmp: &Qmp, state: &Path, identity: &Path, mac: &str, port: &Path) -> R
     // Without an option ROM, which is for booting from the network and for other architectures.
     qmp.execute(
         "device_add",
-        json!({"driver": "virtio-net-pci", "id": "lan-card", "bus": NETWORK_SLOT, "netdev": "lan", "mac": mac, "romfile": ""}),
+        json!({"driver": "virtio-net-pci", "id": "lan-card", "bus": NETWORK_SLOT, "netdev": NETWORK, "mac": mac, "romfile": ""}),
     )?;
     Ok(())
+}
+
+fn typed(running: &Running, machine: &str, command: &str) -> Answer {
+    match running.typing.run(&running.console, command) {
+        Ok((code, output)) => Reply::Typed { code, output }.into(),
+        Err(error) => failed(format!("cannot type at {machine}: {error:#}")),
+    }
 }
 
 fn saved(running: &Running, machine: &str, state: &Path) -> Answer {
@@ -369,10 +426,7 @@ fn saved(running: &Running, machine: &str, state: &Path) -> Answer {
         .and_then(|qmp| save(qmp, state));
     match saved {
         Ok(()) => Reply::Done.into(),
-        Err(error) => Reply::Failed {
-            reason: format!("cannot save {machine}: {error:#}"),
-        }
-        .into(),
+        Err(error) => failed(format!("cannot save {machine}: {error:#}")),
     }
 }
 
@@ -395,7 +449,7 @@ fn converse(mut stream: UnixStream, to: &Sender<Message>) -> Option<()> {
         Ok(request) => {
             goes_down = request == Request::Down;
             let (sender, answer) = channel();
-            to.send(Message::Asked(request, sender)).ok()?;
+            to.send(Message::Asked(Box::new(request), sender)).ok()?;
             answer.recv().ok()?
         }
         Err(error) => Reply::Failed {
@@ -418,10 +472,11 @@ fn converse(mut stream: UnixStream, to: &Sender<Message>) -> Option<()> {
 }
 
 fn no_such(machine: &str) -> Answer {
-    Reply::Failed {
-        reason: format!("there is no machine {machine}"),
-    }
-    .into()
+    failed(format!("there is no machine {machine}"))
+}
+
+fn failed(reason: String) -> Answer {
+    Reply::Failed { reason }.into()
 }
 
 fn last_line(log: &Path) -> String {

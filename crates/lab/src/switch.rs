@@ -3,16 +3,23 @@
 //! Every port is a unix socket that one QEMU connects to with `-netdev stream`. A frame on the wire is its
 //! length (four bytes, big endian) and its bytes, see `net/stream_data.c` in QEMU.
 
-use std::collections::HashMap;
+use std::cmp::Reverse;
+use std::collections::{BinaryHeap, HashMap, HashSet};
 use std::io::{self, BufReader, Read, Write};
 use std::net::Shutdown;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
-use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::mpsc::{
+    Receiver, RecvTimeoutError, Sender, SyncSender, TrySendError, channel, sync_channel,
+};
+use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError};
 use std::thread;
+use std::time::{Duration, Instant};
 
 use nix::sys::socket::{setsockopt, sockopt};
+
+use crate::fault::{Direction, Impairment};
+use crate::link::{Frame, Link};
 
 /// The port that leads to the host. It hears no DHCP requests: QEMU's user-mode network would answer them,
 /// and on this network that is the router's to do.
@@ -26,8 +33,10 @@ const LONGEST_FRAME: usize = 70_000;
 
 const SOCKET_BUFFER: usize = 1 << 20;
 
+/// Frames that are under way on slow links; what comes on top is lost.
+const UNDER_WAY: usize = 1 << 16;
+
 type Mac = [u8; 6];
-type Frame = Arc<[u8]>;
 
 /// The switch; clones are handles to the same one.
 #[derive(Clone, Default)]
@@ -40,11 +49,37 @@ struct Shared {
     ports: Vec<Port>,
     /// Where each address was last seen.
     learned: HashMap<Mac, usize>,
+    /// Pairs of ports, both ways round, that do not hear each other.
+    apart: HashSet<(usize, usize)>,
+    /// Where frames wait that are under way on a slow link; there once a link has been slow.
+    under_way: Option<Sender<UnderWay>>,
 }
 
 struct Port {
+    name: String,
     hears_dhcp: bool,
     queue: SyncSender<ToPort>,
+    /// How the link treats what the machine sends; perfectly, if `None`.
+    from_machine: Option<Link>,
+    /// How it treats what is sent to the machine.
+    to_machine: Option<Link>,
+}
+
+/// A frame on a slow link.
+struct UnderWay {
+    arrives: Instant,
+    /// Where it is when it arrives.
+    at: Place,
+    frame: Frame,
+}
+
+/// One of the two ends of a port's link.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Place {
+    /// In the switch, coming from the port.
+    Switch { from: usize },
+    /// At the machine.
+    Machine(usize),
 }
 
 /// What the thread that writes to a port is given.
@@ -61,7 +96,7 @@ impl Switch {
     pub(crate) fn listen(&self, name: &str, path: &Path) -> io::Result<()> {
         let listener = UnixListener::bind(path)?;
         let (queue, queued) = sync_channel(QUEUE);
-        let number = self.attach(name != GATEWAY, queue.clone());
+        let number = self.attach(name, queue.clone());
         thread::spawn(move || write_frames(&queued));
 
         let switch = self.clone();
@@ -83,35 +118,176 @@ impl Switch {
         Ok(())
     }
 
-    fn attach(&self, hears_dhcp: bool, queue: SyncSender<ToPort>) -> usize {
-        let mut shared = self.shared.lock().unwrap_or_else(PoisonError::into_inner);
-        shared.ports.push(Port { hears_dhcp, queue });
+    fn attach(&self, name: &str, queue: SyncSender<ToPort>) -> usize {
+        let mut shared = self.lock();
+        shared.ports.push(Port {
+            name: name.to_owned(),
+            hears_dhcp: name != GATEWAY,
+            queue,
+            from_machine: None,
+            to_machine: None,
+        });
         shared.ports.len() - 1
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Shared> {
+        self.shared.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes a frame that port `from` has sent.
+    fn forward(&self, from: usize, frame: &Frame) {
+        self.lock().sent(from, frame);
+    }
+
+    /// Treats frames of the port `name` badly from now on, or well again if there is no `impairment`. Those that
+    /// are under way arrive when they were to. `None` when there is no such port.
+    pub(crate) fn impair(
+        &self,
+        name: &str,
+        direction: Direction,
+        impairment: Option<Impairment>,
+    ) -> Option<()> {
+        let mut shared = self.lock();
+        if impairment.is_some() && shared.under_way.is_none() {
+            let (sender, frames) = channel();
+            let switch = self.clone();
+            thread::spawn(move || switch.deliver(&frames));
+            shared.under_way = Some(sender);
+        }
+        let port = shared.ports.iter_mut().find(|port| port.name == name)?;
+        if direction != Direction::To {
+            port.from_machine = impairment.map(|impairment| Link::new(impairment, 0));
+        }
+        if direction != Direction::From {
+            port.to_machine = impairment.map(|impairment| Link::new(impairment, 1));
+        }
+        Some(())
+    }
+
+    /// Keeps two ports from hearing each other, or no longer. `None` when there is no such port.
+    pub(crate) fn part(&self, names: [&str; 2], apart: bool) -> Option<()> {
+        let mut shared = self.lock();
+        let number = |name: &str| shared.ports.iter().position(|port| port.name == name);
+        let (a, b) = (number(names[0])?, number(names[1])?);
+        for pair in [(a, b), (b, a)] {
+            match apart {
+                true => shared.apart.insert(pair),
+                false => shared.apart.remove(&pair),
+            };
+        }
+        Some(())
+    }
+
+    /// Lets frames arrive when their time has come.
+    fn deliver(&self, coming: &Receiver<UnderWay>) {
+        // Frames of one arrival time keep the order they came in.
+        let mut waiting: BinaryHeap<Reverse<(Instant, u64, Place, Frame)>> = BinaryHeap::new();
+        for number in 0.. {
+            let next = match waiting.peek() {
+                Some(Reverse((arrives, ..))) => {
+                    coming.recv_timeout(arrives.saturating_duration_since(Instant::now()))
+                }
+                None => coming.recv().map_err(RecvTimeoutError::from),
+            };
+            match next {
+                Ok(UnderWay { arrives, at, frame }) if waiting.len() < UNDER_WAY => {
+                    waiting.push(Reverse((arrives, number, at, frame)));
+                }
+                Ok(_) | Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => return,
+            }
+            let now = Instant::now();
+            let mut shared = self.lock();
+            while let Some(Reverse((arrives, ..))) = waiting.peek()
+                && *arrives <= now
+                && let Some(Reverse((_, _, at, frame))) = waiting.pop()
+            {
+                shared.arrive(at, &frame);
+            }
+        }
+    }
+}
+
+impl Shared {
+    /// Puts a frame on the link from port `from`.
+    fn sent(&mut self, from: usize, frame: &Frame) {
+        let at = Place::Switch { from };
+        match self.ports.get_mut(from).map(|port| &mut port.from_machine) {
+            Some(Some(link)) => {
+                let arrivals = link.pass(since_start(), frame);
+                self.on_the_way(at, arrivals);
+            }
+            _ => self.switch(from, frame),
+        }
     }
 
     /// Sends a frame that came from port `from` to the port of its destination, or to all others when that
     /// is not known.
-    fn forward(&self, from: usize, frame: &Frame) {
+    fn switch(&mut self, from: usize, frame: &Frame) {
         let (Some(to), Some(sender)) = (address(frame, 0), address(frame, 6)) else {
             return;
         };
-        let mut shared = self.shared.lock().unwrap_or_else(PoisonError::into_inner);
-        shared.learned.insert(sender, from);
-        let known = shared.learned.get(&to).copied().filter(|_| !is_group(to));
-        for (number, port) in shared.ports.iter().enumerate() {
+        self.learned.insert(sender, from);
+        let known = self.learned.get(&to).copied().filter(|_| !is_group(to));
+        for number in 0..self.ports.len() {
+            let port = &mut self.ports[number];
             let addressed = known.is_none_or(|known| known == number);
             let deaf = !port.hears_dhcp && is_dhcp_request(frame);
             if number == from || !addressed || deaf {
                 continue;
             }
-            // A full queue loses the frame, and a port whose thread has ended has nobody behind it.
-            if let Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) =
-                port.queue.try_send(ToPort::Frame(frame.clone()))
-            {
-                tracing::debug!(port = number, "frame lost");
+            if !self.apart.is_empty() && self.apart.contains(&(from, number)) {
+                continue;
+            }
+            match &mut port.to_machine {
+                Some(link) => {
+                    let arrivals = link.pass(since_start(), frame);
+                    self.on_the_way(Place::Machine(number), arrivals);
+                }
+                None => port.take(frame),
             }
         }
     }
+
+    fn on_the_way(&self, at: Place, arrivals: Vec<(Duration, Frame)>) {
+        for (arrives, frame) in arrivals {
+            let arrives = *START + arrives;
+            if let Some(under_way) = &self.under_way {
+                // Its thread lives as long as the switch.
+                let _ = under_way.send(UnderWay { arrives, at, frame });
+            }
+        }
+    }
+
+    fn arrive(&mut self, at: Place, frame: &Frame) {
+        match at {
+            Place::Switch { from } => self.switch(from, frame),
+            Place::Machine(number) => {
+                if let Some(port) = self.ports.get(number) {
+                    port.take(frame);
+                }
+            }
+        }
+    }
+}
+
+impl Port {
+    /// Queues a frame for the machine.
+    fn take(&self, frame: &Frame) {
+        // A full queue loses the frame, and a port whose thread has ended has nobody behind it.
+        if let Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) =
+            self.queue.try_send(ToPort::Frame(frame.clone()))
+        {
+            tracing::debug!(port = self.name, "frame lost");
+        }
+    }
+}
+
+/// What links count their time from.
+static START: LazyLock<Instant> = LazyLock::new(Instant::now);
+
+fn since_start() -> Duration {
+    START.elapsed()
 }
 
 fn address(frame: &[u8], at: usize) -> Option<Mac> {
@@ -228,6 +404,11 @@ mod tests {
 
     /// A switch with `names` attached, all of them connected.
     fn connected<const N: usize>(names: [&str; N]) -> (tempfile::TempDir, [Machine; N]) {
+        let (dir, _, machines) = switch_of(names);
+        (dir, machines)
+    }
+
+    fn switch_of<const N: usize>(names: [&str; N]) -> (tempfile::TempDir, Switch, [Machine; N]) {
         let dir = tempfile::tempdir().expect("a directory");
         let switch = Switch::default();
         let machines = names.map(|name| {
@@ -235,7 +416,7 @@ mod tests {
             switch.listen(name, &path).expect("a port");
             Machine(UnixStream::connect(path).expect("connected"))
         });
-        (dir, machines)
+        (dir, switch, machines)
     }
 
     /// Sends a broadcast from `machines[0]`, again and again until each of the others has heard it: then all
@@ -300,6 +481,82 @@ mod tests {
         a.send(&last);
         assert!(b.receive_until(&last).contains(&request));
         assert!(!gateway.receive_until(&last).contains(&request));
+    }
+
+    /// What of `frames`, sent by the first machine while `fault` was in force, the second has heard when it is over.
+    /// The third hears all of it.
+    fn heard_by_the_second(
+        fault: impl Fn(&Switch, bool) -> Option<()>,
+        frames: &[Vec<u8>],
+    ) -> Vec<Vec<u8>> {
+        let (_dir, switch, mut machines) = switch_of(["a", "b", "c"]);
+        settle(&mut machines);
+        let [a, b, c] = &mut machines;
+        let [begin, last] = [1, 2].map(|mark| frame(BROADCAST, mac(0), mark));
+        a.send(&begin);
+        b.receive_until(&begin);
+        fault(&switch, true).expect("a port of that name");
+        frames.iter().for_each(|frame| a.send(frame));
+        let end = frames.last().expect("frames");
+        c.receive_until(end);
+        fault(&switch, false).expect("a port of that name");
+        a.send(&last);
+        b.receive_until(&last)
+    }
+
+    #[test]
+    fn a_fault_is_on_its_own_link() {
+        let sent = [3, 4].map(|mark| frame(BROADCAST, mac(0), mark));
+        let cut = Impairment {
+            cut: true,
+            ..Impairment::default()
+        };
+        let link = |direction| {
+            move |switch: &Switch, begins: bool| {
+                switch.impair("b", direction, begins.then_some(cut))
+            }
+        };
+        assert_eq!(heard_by_the_second(link(Direction::To), &sent), [[0; 0]; 0]);
+        assert_eq!(
+            heard_by_the_second(link(Direction::Both), &sent),
+            [[0; 0]; 0]
+        );
+        assert_eq!(heard_by_the_second(link(Direction::From), &sent), sent);
+        let apart = |switch: &Switch, apart: bool| switch.part(["b", "a"], apart);
+        assert_eq!(heard_by_the_second(apart, &sent), [[0; 0]; 0]);
+    }
+
+    #[test]
+    fn what_is_under_way_arrives_in_order() {
+        let sent: Vec<Vec<u8>> = (3..100)
+            .map(|mark| frame(BROADCAST, mac(0), mark))
+            .collect();
+        let slow = Impairment {
+            latency: Duration::from_millis(3),
+            jitter: Duration::from_millis(3),
+            duplication: "100%".parse().expect("a share"),
+            ..Impairment::default()
+        };
+        let fault = |switch: &Switch, begins: bool| {
+            // Were it repaired, what is sent then would overtake.
+            match begins {
+                true => switch.impair("a", Direction::From, Some(slow)),
+                false => Some(()),
+            }
+        };
+        let heard = heard_by_the_second(fault, &sent);
+        let twice: Vec<Vec<u8>> = sent
+            .iter()
+            .flat_map(|frame| [frame.clone(), frame.clone()])
+            .collect();
+        assert_eq!(heard, twice);
+    }
+
+    #[test]
+    fn faults_need_a_port() {
+        let (_dir, switch, _machines) = switch_of(["a"]);
+        assert_eq!(switch.impair("b", Direction::Both, None), None);
+        assert_eq!(switch.part(["a", "b"], true), None);
     }
 
     #[test]

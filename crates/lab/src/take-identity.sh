@@ -24,5 +24,7 @@ hostname "$(cat /etc/hostname)"
 [ ! -x $identity/configure ] || $identity/configure
 
 systemctl start ssh.service
+mkdir -p /var/lib/bramble-lab
+touch /var/lib/bramble-lab/identity
 /usr/lib/systemd/systemd-networkd-wait-online --interface=eth0:routable --timeout=300
 echo "bramble-lab: online" > /dev/console

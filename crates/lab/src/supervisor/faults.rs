@@ -1,0 +1,283 @@
+//! Machines' faults: what is in force, who brings it about, and when it is over.
+
+use std::sync::atomic::Ordering;
+use std::sync::mpsc::{Sender, channel};
+use std::thread;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use anyhow::{Context, Result, bail};
+
+use super::{Answer, Message, Running, Supervisor, failed};
+use crate::deed::{self, Deed};
+use crate::definition::{Happened, Reply, Start};
+use crate::fault::{Affliction, Fault};
+use crate::process;
+use crate::switch::GATEWAY;
+
+/// What has befallen machines and is not over, each by a number of its own.
+#[derive(Default)]
+pub(super) struct InForce {
+    last: u64,
+    faults: Vec<(u64, Affliction)>,
+}
+
+impl InForce {
+    /// Takes note of a fault, in place of those of its kind.
+    fn add(&mut self, affliction: Affliction) -> u64 {
+        self.faults.retain(|(_, other)| {
+            other.machine != affliction.machine || !affliction.fault.replaces(&other.fault)
+        });
+        self.last += 1;
+        self.faults.push((self.last, affliction));
+        self.last
+    }
+
+    fn take(&mut self, number: u64) -> Option<Affliction> {
+        let at = self.faults.iter().position(|(own, _)| *own == number)?;
+        Some(self.faults.remove(at).1)
+    }
+
+    /// Takes away all that has befallen a machine.
+    fn take_all(&mut self, machine: &str) -> Vec<Fault> {
+        let (taken, left) = std::mem::take(&mut self.faults)
+            .into_iter()
+            .partition(|(_, affliction)| affliction.machine == machine);
+        self.faults = left;
+        taken
+            .into_iter()
+            .map(|(_, affliction): (u64, Affliction)| affliction.fault)
+            .collect()
+    }
+
+    pub(super) fn afflictions(&self) -> Vec<Affliction> {
+        self.faults
+            .iter()
+            .map(|(_, affliction)| affliction.clone())
+            .collect()
+    }
+}
+
+/// How a fault ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Ending {
+    /// It has lasted as long as it was to.
+    Elapsed,
+    /// It could not be inflicted.
+    Failed,
+}
+
+impl Supervisor {
+    pub(super) fn inflict(
+        &mut self,
+        machine: &str,
+        fault: Fault,
+        lasting: Option<Duration>,
+        to: Sender<Answer>,
+    ) {
+        let deed = deed::inflicts(&fault);
+        let number = self.in_force.add(Affliction {
+            machine: machine.to_owned(),
+            fault: fault.clone(),
+            lasting,
+        });
+        self.tell(Some(machine.to_owned()), Happened::Befell { fault });
+        let sender = self.sender.clone();
+        self.perform(machine, deed, move |outcome| {
+            let failed_to = outcome.is_err();
+            let _ = to.send(reply(outcome));
+            if failed_to {
+                let _ = sender.send(Message::Over(number, Ending::Failed));
+            } else if let Some(lasting) = lasting {
+                thread::spawn(move || {
+                    thread::sleep(lasting);
+                    sender.send(Message::Over(number, Ending::Elapsed))
+                });
+            }
+        });
+    }
+
+    /// Clears a fault that is over, unless another has taken its place.
+    pub(super) fn over(&mut self, number: u64, ending: Ending) {
+        let Some(Affliction { machine, fault, .. }) = self.in_force.take(number) else {
+            return;
+        };
+        if ending == Ending::Elapsed {
+            self.perform(&machine, deed::clears(&fault, now()), |outcome| {
+                if let Err(error) = outcome {
+                    tracing::warn!("{error:#}");
+                }
+            });
+        }
+        self.tell(Some(machine), Happened::Cleared { fault });
+    }
+
+    /// Clears everything that has befallen a machine, the power first: nothing can be typed at a machine that is off.
+    pub(super) fn clear(&mut self, machine: &str, to: Sender<Answer>) {
+        if machine != GATEWAY && !self.machines.contains_key(machine) {
+            let _ = to.send(self.unknown(machine));
+            return;
+        }
+        let mut faults = self.in_force.take_all(machine);
+        let is_off = faults.contains(&Fault::PowerCut);
+        // What was done to its memory and to its disk's speed went with the power.
+        faults.retain(|fault| !is_off || *fault == Fault::PowerCut || !is_of_the_running(fault));
+        faults.sort_by_key(|fault| !matches!(fault, Fault::PowerCut | Fault::Frozen));
+        let (sender, outcomes) = channel();
+        for fault in faults {
+            let outcome = sender.clone();
+            self.perform(machine, deed::clears(&fault, now()), move |done| {
+                let _ = outcome.send(done);
+            });
+            self.tell(Some(machine.to_owned()), Happened::Cleared { fault });
+        }
+        drop(sender);
+        thread::spawn(move || to.send(reply(outcomes.iter().collect())));
+    }
+
+    /// Does something to a machine, and tells `done` how it went; what takes its time is done in another thread.
+    fn perform(
+        &mut self,
+        machine: &str,
+        deed: Deed,
+        done: impl FnOnce(Result<()>) + Send + 'static,
+    ) {
+        let no_port = || self.no_such_machine(machine);
+        match deed {
+            Deed::Link(direction, impairment) => {
+                let done_so = self.switch.impair(machine, direction, impairment);
+                done(done_so.with_context(no_port));
+            }
+            Deed::Apart(from, apart) => {
+                let done_so = self.switch.part([machine, &from], apart);
+                done(done_so.with_context(|| format!("{}, or no {from}", no_port())));
+            }
+            Deed::PowerOff => done(self.power_off(machine)),
+            Deed::PowerOn => done(self.power_on(machine)),
+            Deed::Qemu(command, arguments) => match self.running(machine) {
+                Err(error) => done(Err(error)),
+                Ok(running) => drop(thread::spawn(move || {
+                    let qmp = running.qmp.get().context("it has not started yet");
+                    done(
+                        qmp.and_then(|qmp| qmp.execute(command, arguments))
+                            .map(drop),
+                    );
+                })),
+            },
+            Deed::Typed(command) => match self.running(machine) {
+                Err(error) => done(Err(error)),
+                Ok(running) => drop(thread::spawn(move || {
+                    let outcome = match running.typing.run(&running.console, &command) {
+                        Ok((0, _)) => Ok(()),
+                        Ok((code, output)) => Err(anyhow::anyhow!(
+                            "`{command}` failed with exit code {code}: {}",
+                            output.trim()
+                        )),
+                        Err(error) => Err(error),
+                    };
+                    done(outcome);
+                })),
+            },
+        }
+    }
+
+    fn running(&self, machine: &str) -> Result<Running> {
+        let running = self.machines.get(machine).filter(|_| machine != GATEWAY);
+        running
+            .cloned()
+            .with_context(|| self.no_such_machine(machine))
+    }
+
+    fn no_such_machine(&self, machine: &str) -> String {
+        let names: Vec<&str> = self.machines.keys().map(String::as_str).collect();
+        format!("there is no machine {machine}, only {}", names.join(", "))
+    }
+
+    fn unknown(&self, machine: &str) -> Answer {
+        failed(self.no_such_machine(machine))
+    }
+
+    /// Kills a machine's QEMU; what it has handed to its disk is in the disk's file.
+    fn power_off(&mut self, machine: &str) -> Result<()> {
+        let running = self.running(machine)?;
+        let at = self.children.iter().position(|(name, _)| name == machine);
+        let Some(at) = at else {
+            bail!("{machine} is off already")
+        };
+        running.shall_end.store(true, Ordering::Relaxed);
+        let (_, mut child) = self.children.remove(at);
+        self.cpu_of_the_ended += process::cpu(child.id()).unwrap_or_default();
+        // One that has ended by itself cannot be killed.
+        let _ = child.kill();
+        child.wait().context("cannot wait for its QEMU")?;
+        Ok(())
+    }
+
+    pub(super) fn powered_on(&mut self, machine: &str) -> Answer {
+        let outcome = self.power_on(machine);
+        self.in_force
+            .faults
+            .retain(|(_, other)| other.machine != machine || !is_of_the_running(&other.fault));
+        reply(outcome)
+    }
+
+    /// Starts a machine that is off, from its disk.
+    fn power_on(&mut self, machine: &str) -> Result<()> {
+        self.running(machine)?;
+        // It may have switched itself off.
+        if let Some(at) = self.children.iter().position(|(name, _)| name == machine) {
+            let child = &mut self.children[at].1;
+            if child
+                .try_wait()
+                .context("cannot look at its QEMU")?
+                .is_none()
+            {
+                bail!("{machine} is on already");
+            }
+            self.children.remove(at);
+        }
+        let mut own = self.definition.machines.iter_mut();
+        let known = own
+            .find(|known| known.name == machine)
+            .context("it is no machine of the lab")?;
+        match &known.start {
+            Start::Clone { mac, .. } => known.start = Start::Cold { mac: mac.clone() },
+            Start::Cold { .. } => {}
+            Start::Boot { .. } => bail!("{machine} is a template, which starts once"),
+        }
+        let known = known.clone();
+        if let Some(running) = self.machines.get_mut(machine) {
+            running.qmp = std::sync::Arc::default();
+            running.shall_end = std::sync::Arc::default();
+        }
+        self.switch_on(known)
+    }
+}
+
+/// Whether a fault is gone with the power: that of QEMU's process, or of the memory of the machine.
+fn is_of_the_running(fault: &Fault) -> bool {
+    match fault {
+        Fault::Unplugged
+        | Fault::Frozen
+        | Fault::PowerCut
+        | Fault::DiskSlow { .. }
+        | Fault::DiskReadOnly => true,
+        Fault::Link { .. } | Fault::Apart { .. } | Fault::ClockJump { .. } | Fault::DiskFull => {
+            false
+        }
+    }
+}
+
+fn reply(outcome: Result<()>) -> Answer {
+    match outcome {
+        Ok(()) => Reply::Done.into(),
+        Err(error) => failed(format!("{error:#}")),
+    }
+}
+
+/// The time by this machine's clock.
+fn now() -> u64 {
+    SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default()
+        .as_secs()
+}
