@@ -1,5 +1,7 @@
 //! `cargo xtask vm`: a lab that runs.
 
+mod fault;
+
 use std::fs::File;
 use std::io::{self, IsTerminal, Read, Write};
 use std::os::unix::process::CommandExt;
@@ -25,6 +27,7 @@ Examples:
   cargo xtask vm ssh manager1 -- docker node ls
   cargo xtask vm console worker3
   cargo xtask vm bramble status
+  cargo xtask vm fault worker3 --cut 60s
   cargo xtask vm down")]
 pub(crate) struct Args {
     /// Which lab, where several run
@@ -55,16 +58,21 @@ enum Verb {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         arguments: Vec<String>,
     },
+    Fault(Box<fault::Args>),
     /// List the labs that run, and what they use
     Ls,
     /// End a lab
     Down,
     /// The process that owns a lab; started by it
     #[command(hide = true)]
-    Supervise { dir: PathBuf },
+    Supervise {
+        dir: PathBuf,
+    },
     /// The process that ends what a chore leaves behind; started by it
     #[command(hide = true)]
-    Watch { mark: String },
+    Watch {
+        mark: String,
+    },
 }
 
 pub(crate) fn run(args: &Args) -> Result<()> {
@@ -83,6 +91,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         }
         Verb::Console { machine } => console(&lab()?, machine),
         Verb::Bramble { arguments } => bramble(&lab()?, arguments),
+        Verb::Fault(args) => fault::run(&lab()?, args),
         Verb::Ls => list(),
         Verb::Down => lab()?.down(),
         Verb::Supervise { dir } => supervise(dir),
