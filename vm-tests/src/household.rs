@@ -23,7 +23,12 @@ pub fn identity(cluster: &Cluster) -> Identity {
             addresses(cluster),
         )
         .file("etc/dnsmasq.conf", 0o644, network::dnsmasq(cluster))
-        .file("etc/systemd/system/dnsmasq.service", 0o644, DNSMASQ);
+        .file("etc/systemd/system/dnsmasq.service", 0o644, DNSMASQ)
+        // For when it starts anew; a clone's services are started by its script.
+        .symlink(
+            &format!("{WANTED}/dnsmasq.service"),
+            "/etc/systemd/system/dnsmasq.service",
+        );
     if let Some(nas) = &cluster.nas {
         files = files
             .file(
@@ -32,7 +37,11 @@ pub fn identity(cluster: &Cluster) -> Identity {
                 storage::exports(nas, cluster.network.subnet),
             )
             .file("etc/nfs.conf.d/lab.conf", 0o644, NFS)
-            .file("etc/fstab", 0o644, fstab(nas));
+            .file("etc/fstab", 0o644, fstab(nas))
+            .symlink(
+                &format!("{WANTED}/nfs-server.service"),
+                "/usr/lib/systemd/system/nfs-server.service",
+            );
         for export in &nas.exports {
             files = files.directory_of(FIRST_USER_ID, &format!("srv/nfs/{export}"), 0o755);
         }
@@ -74,6 +83,9 @@ fn configure(has_nas: bool) -> String {
     }
     script
 }
+
+/// What is started at every boot.
+const WANTED: &str = "etc/systemd/system/multi-user.target.wants";
 
 /// Only on the network: the machine's own resolver has port 53 of the loopback.
 const DNSMASQ: &str = "[Unit]

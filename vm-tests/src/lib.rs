@@ -6,6 +6,8 @@
 
 pub mod artefacts;
 pub mod household;
+pub mod job;
+pub mod life;
 pub mod operator;
 pub mod pipeline;
 pub mod report;

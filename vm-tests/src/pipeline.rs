@@ -165,6 +165,23 @@ pub fn ask(operator: &Operator, search: &Search) -> Result<Answer> {
     answer(&operator.bramble(&words)?)
 }
 
+/// Has the cluster begin `search`, and returns the job's id.
+///
+/// # Errors
+/// When it is not taken.
+pub fn submit(operator: &Operator, search: &Search) -> Result<String> {
+    let arguments = search.arguments();
+    let words: Vec<&str> = ["search"]
+        .into_iter()
+        .chain(arguments.iter().map(String::as_str))
+        .chain(["--no-wait"])
+        .collect();
+    let output = operator.bramble(&words)?;
+    let job: Value = serde_json::from_str(&output).with_context(|| format!("no job: {output}"))?;
+    let id = job["id"].as_str().context("a job without an id")?;
+    Ok(id.to_owned())
+}
+
 /// Runs `search` on this machine alone.
 ///
 /// # Errors
@@ -222,61 +239,7 @@ pub fn shares(cluster: &Cluster, answer: &Answer) -> Result<()> {
 /// When something is not as it should be.
 pub fn witness(report: &Report, operator: &Operator, cluster: &Cluster) -> Result<()> {
     report.stage("witness", |stage| {
-        let manager = &cluster.first_manager().name;
-        let ready = operator.look(
-            manager,
-            &[
-                "sudo",
-                "docker",
-                "node",
-                "ls",
-                "--format",
-                "{{.Hostname}} {{.Status}}",
-            ],
-        )?;
-        for node in &cluster.nodes {
-            let line = format!("{} Ready", node.name);
-            ensure!(
-                ready.lines().any(|found| found == line),
-                "docker node ls shows no `{line}`:\n{ready}"
-            );
-        }
-
-        let miners = operator.look(
-            manager,
-            &[
-                "sudo",
-                "docker",
-                "service",
-                "ps",
-                "seeds_miner",
-                "--filter",
-                "desired-state=running",
-                "--format",
-                "{{.Node}} {{.CurrentState}}",
-            ],
-        )?;
-        for worker in cluster.workers() {
-            let line = format!("{} Running", worker.name);
-            ensure!(
-                miners.lines().any(|found| found.starts_with(&line)),
-                "docker service ps shows no `{line}`:\n{miners}"
-            );
-        }
-
-        if let Some(nas) = &cluster.nas {
-            for node in &cluster.nodes {
-                let mounts = operator.look(&node.name, &["mount", "-t", "nfs4"])?;
-                for export in &nas.exports {
-                    let source = format!("{}:/{export} on ", nas.server);
-                    ensure!(
-                        mounts.contains(&source),
-                        "{} has no nfs4 mount of `{source}`:\n{mounts}",
-                        node.name
-                    );
-                }
-            }
-        }
+        is_whole(operator, cluster)?;
         stage.note(format!(
             "{} Ready, {} miners on as many workers",
             cluster.nodes.len(),
@@ -286,8 +249,74 @@ pub fn witness(report: &Report, operator: &Operator, cluster: &Cluster) -> Resul
     })
 }
 
+/// Whether every node is in the swarm, every worker has its miner, and every node its mounts.
+///
+/// # Errors
+/// When something is missing, or a node cannot be asked.
+pub fn is_whole(operator: &Operator, cluster: &Cluster) -> Result<()> {
+    let manager = &cluster.first_manager().name;
+    let ready = operator.look(
+        manager,
+        &[
+            "sudo",
+            "docker",
+            "node",
+            "ls",
+            "--format",
+            "{{.Hostname}} {{.Status}}",
+        ],
+    )?;
+    for node in &cluster.nodes {
+        let line = format!("{} Ready", node.name);
+        ensure!(
+            ready.lines().any(|found| found == line),
+            "docker node ls shows no `{line}`:\n{ready}"
+        );
+    }
+
+    let miners = operator.look(
+        manager,
+        &[
+            "sudo",
+            "docker",
+            "service",
+            "ps",
+            "seeds_miner",
+            "--filter",
+            "desired-state=running",
+            "--format",
+            "{{.Node}} {{.CurrentState}}",
+        ],
+    )?;
+    for worker in cluster.workers() {
+        let line = format!("{} Running", worker.name);
+        ensure!(
+            miners.lines().any(|found| found.starts_with(&line)),
+            "docker service ps shows no `{line}`:\n{miners}"
+        );
+    }
+
+    if let Some(nas) = &cluster.nas {
+        for node in &cluster.nodes {
+            let mounts = operator.look(&node.name, &["mount", "-t", "nfs4"])?;
+            for export in &nas.exports {
+                let source = format!("{}:/{export} on ", nas.server);
+                ensure!(
+                    mounts.contains(&source),
+                    "{} has no nfs4 mount of `{source}`:\n{mounts}",
+                    node.name
+                );
+            }
+        }
+    }
+    Ok(())
+}
+
 /// What `run` and `search` print, without what differs from run to run.
-fn answer(output: &str) -> Result<Answer> {
+///
+/// # Errors
+/// When it is none.
+pub fn answer(output: &str) -> Result<Answer> {
     let mut report: Value =
         serde_json::from_str(output).with_context(|| format!("not a search's report: {output}"))?;
     for level in report["levels"]

@@ -53,6 +53,8 @@ struct Standing {
     place: Place,
     operator: Operator,
     lab: Lab,
+    /// The port of this machine that leads to its search service.
+    web: u16,
     /// Whether it is a cluster with a search service.
     is_cluster: bool,
 }
@@ -129,6 +131,7 @@ fn perform(
         operator: &stands.operator,
         place: &stands.place,
         lab: &mut stands.lab,
+        web: stands.web,
         answer: None,
     };
     let outcome = outcome.and_then(|()| body(&mut rehearsal));
@@ -211,8 +214,8 @@ fn stand_up(
         operator.bramble(&["check"])?;
         operator.bramble(&["keys"])
     })?;
-    let lab = report.stage("machines", |stage| {
-        let mut lab = setting::start(
+    let (lab, web) = report.stage("machines", |stage| {
+        let (mut lab, web) = setting::start(
             &cluster,
             &place,
             &bench.node,
@@ -222,7 +225,7 @@ fn stand_up(
         setting::wait_until_online(&mut lab, &cluster, |online, all| {
             stage.note(format!("{online} of {all} online"))
         })?;
-        anyhow::Ok(lab)
+        anyhow::Ok((lab, web))
     })?;
     Ok(Standing {
         file,
@@ -230,6 +233,7 @@ fn stand_up(
         place,
         operator,
         lab,
+        web,
         is_cluster: false,
     })
 }

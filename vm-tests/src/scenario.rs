@@ -110,6 +110,8 @@ pub struct Rehearsal<'a> {
     pub place: &'a Place,
     /// The machines, and what can befall them.
     pub lab: &'a mut Lab,
+    /// The port of 127.0.0.1 at which the search service is.
+    pub web: u16,
     /// What the last search came to, for those who look on.
     pub answer: Option<Answer>,
 }

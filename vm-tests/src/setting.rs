@@ -67,7 +67,8 @@ impl Place {
 }
 
 /// Starts the machines of `cluster` in a lab of its name, and says how to reach them in the operator's
-/// `ssh_config`. The operator's keys must have been made.
+/// `ssh_config`. The operator's keys must have been made. Returns the port of 127.0.0.1, too, that leads to the search
+/// service, for those who look on.
 ///
 /// # Errors
 /// When there is no address left for the gateway, keys are missing, or the lab does not start.
@@ -77,9 +78,10 @@ pub fn start(
     node: &Template,
     household: &Template,
     supervisor: &[String],
-) -> Result<Lab> {
+) -> Result<(Lab, u16)> {
     let files = place.files();
-    let ports = free_ports(cluster.nodes.len())?;
+    let mut ports = free_ports(cluster.nodes.len() + 1)?;
+    let web = ports.pop().context("no port for the search service")?;
     fs::write(files.ssh_config(), ssh_config(cluster, &ports))?;
 
     let mut machines = vec![machine(
@@ -98,13 +100,41 @@ pub fn start(
         }
         machines.push(machine);
     }
+    let mut gateway = gateway(cluster, &ports)?;
+    gateway
+        .forwards
+        .push((web, cluster.first_manager().ip, cluster.search.port));
     let definition = Definition {
         logs: place.logs.clone(),
         scratch: Some(place.scratch.clone()),
         machines,
-        gateway: Some(gateway(cluster, &ports)?),
+        gateway: Some(gateway),
     };
-    Lab::launch(&cluster.name, &definition, supervisor)
+    let lab = Lab::launch(&cluster.name, &definition, supervisor)?;
+    Ok((lab, web))
+}
+
+/// Starts the machine of one more node of `cluster`, whose keys must have been made, in a lab that runs, and says how
+/// to reach it in the operator's `ssh_config`.
+///
+/// # Errors
+/// When keys are missing, or the machine does not start.
+pub fn add(
+    lab: &Lab,
+    cluster: &Cluster,
+    node: &Node,
+    place: &Place,
+    template: &Template,
+) -> Result<()> {
+    let files = place.files();
+    let port = free_ports(1)?.pop().context("no port for the node")?;
+    let hosts = fs::read_to_string(files.ssh_config())?;
+    fs::write(files.ssh_config(), hosts + &ssh_host(node, port))?;
+    let identity = identity(cluster, node, &files.state())?;
+    let (name, mac) = (&node.name, node.mac.to_string());
+    let machine = machine(template, name, &mac, &identity, place)?;
+    lab.attached().add(&machine)?;
+    lab.attached().forward(port, node.ip, SSH)
 }
 
 /// Waits until the household machine serves and every node has its address and answers SSH. `progress` is
@@ -205,9 +235,11 @@ fn gateway(cluster: &Cluster, ports: &[u16]) -> Result<Gateway> {
 
 fn ssh_config(cluster: &Cluster, ports: &[u16]) -> String {
     let hosts = cluster.nodes.iter().zip(ports);
-    hosts
-        .map(|(node, port)| format!("Host {}\n  HostName 127.0.0.1\n  Port {port}\n", node.name))
-        .collect()
+    hosts.map(|(node, port)| ssh_host(node, *port)).collect()
+}
+
+fn ssh_host(node: &Node, port: u16) -> String {
+    format!("Host {}\n  HostName 127.0.0.1\n  Port {port}\n", node.name)
 }
 
 /// Ports of 127.0.0.1 that nobody listens on now.

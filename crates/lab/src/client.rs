@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::io::{self, BufRead, BufReader, Read, Write};
+use std::net::Ipv4Addr;
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
@@ -13,7 +14,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 
-use crate::definition::{Definition, Event, Happened, Reply, Request, Usage};
+use crate::definition::{Definition, Event, Happened, Machine, Reply, Request, Usage};
 use crate::fault::{Affliction, Fault};
 use crate::qemu::Sockets;
 use crate::rundir::RunDir;
@@ -294,6 +295,30 @@ impl Attached {
         self.request(&Request::Save {
             machine: machine.to_owned(),
             state: state.to_owned(),
+        })
+        .map(drop)
+    }
+
+    /// Starts one more machine, on the same network.
+    ///
+    /// # Errors
+    /// When there is one of that name, or its console and its place at the switch cannot be made.
+    pub fn add(&self, machine: &Machine) -> Result<()> {
+        self.request(&Request::Add {
+            machine: machine.clone(),
+        })
+        .map(drop)
+    }
+
+    /// Has one more port of 127.0.0.1, `from`, lead to a port of an address in the lab.
+    ///
+    /// # Errors
+    /// When the lab has no gateway, or somebody listens on `from` already.
+    pub fn forward(&self, from: u16, address: Ipv4Addr, port: u16) -> Result<()> {
+        self.request(&Request::Forward {
+            from,
+            address,
+            port,
         })
         .map(drop)
     }

@@ -145,6 +145,20 @@ pub enum Request {
         /// Whose.
         machine: String,
     },
+    /// Starts one more machine.
+    Add {
+        /// It.
+        machine: Machine,
+    },
+    /// Has the gateway forward one more port of 127.0.0.1.
+    Forward {
+        /// That port.
+        from: u16,
+        /// The address in the lab.
+        address: Ipv4Addr,
+        /// The port there.
+        port: u16,
+    },
     /// Has something befall a machine.
     Inflict {
         /// Whom.

@@ -104,7 +104,7 @@ Type=exec
 ExecStart=/usr/lib/bramble/say-online
 ";
 
-/// Not awaited by the boot: where the network is down, so is the machine's link to the lab's own.
+/// However long the network takes: nobody waits for this unit.
 const SAY_ONLINE: &str = "#!/bin/sh
 set -eu
 /usr/lib/systemd/systemd-networkd-wait-online --interface=eth0:routable --timeout=0

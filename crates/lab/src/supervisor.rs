@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::{self, BufRead, BufReader, Write};
+use std::net::Ipv4Addr;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::process::Child;
@@ -28,7 +29,7 @@ use crate::{guest, process};
 
 mod faults;
 
-use faults::{Ending, InForce};
+use faults::{Ending, InForce, reply};
 
 /// How often the lab's memory is looked at, to know its peak.
 const SAMPLE: Duration = Duration::from_secs(2);
@@ -162,6 +163,14 @@ impl Supervisor {
         };
         self.machines.insert(machine.name.clone(), running);
         self.switch_on(machine)
+    }
+
+    fn added(&mut self, machine: Machine) -> Answer {
+        if self.machines.contains_key(&machine.name) {
+            return failed(format!("there is a machine {} already", machine.name));
+        }
+        self.definition.machines.push(machine.clone());
+        reply(self.start_machine(machine))
     }
 
     /// Starts the QEMU of a machine that has a port and a console.
@@ -320,6 +329,15 @@ impl Supervisor {
                 }
                 None => no_such(&machine),
             },
+            Request::Add { machine } => self.added(machine),
+            Request::Forward {
+                from,
+                address,
+                port,
+            } => match running(GATEWAY) {
+                Some(gateway) => reply(forward(&gateway, from, address, port)),
+                None => failed("the lab has no gateway".to_owned()),
+            },
             Request::Inflict {
                 machine,
                 fault,
@@ -409,6 +427,20 @@ fn resume(qmp: &Qmp, state: &Path, identity: &Path, mac: &str, port: &Path) -> R
         json!({"driver": "virtio-net-pci", "id": "lan-card", "bus": NETWORK_SLOT, "netdev": NETWORK, "mac": mac, "romfile": ""}),
     )?;
     Ok(())
+}
+
+/// Only QEMU's monitor for people can do so, which says nothing when all is well.
+fn forward(gateway: &Running, from: u16, address: Ipv4Addr, port: u16) -> Result<()> {
+    let qmp = gateway
+        .qmp
+        .get()
+        .context("the gateway has not started yet")?;
+    let command = format!("hostfwd_add user tcp:127.0.0.1:{from}-{address}:{port}");
+    let said = qmp.execute("human-monitor-command", json!({"command-line": command}))?;
+    match said.as_str().map(str::trim) {
+        Some("") => Ok(()),
+        _ => bail!("QEMU refused `{command}`: {said}"),
+    }
 }
 
 fn typed(running: &Running, machine: &str, command: &str) -> Answer {

@@ -28,3 +28,6 @@ mkdir -p /var/lib/bramble-lab
 touch /var/lib/bramble-lab/identity
 /usr/lib/systemd/systemd-networkd-wait-online --interface=eth0:routable --timeout=300
 echo "bramble-lab: online" > /dev/console
+
+# Who it is survives a power cut from now on.
+sync

@@ -2,7 +2,7 @@
 
 use anyhow::{Result, ensure};
 
-use super::EIGHT_PI;
+use super::{EIGHT_PI, THREE};
 use crate::pipeline;
 use crate::scenario::{On, Rehearsal, Scenario, When};
 
@@ -11,7 +11,7 @@ pub(super) const SCENARIO: Scenario = Scenario {
     shows: "a second run of every command changes nothing: no file, no container, no start of a node",
     when: When::Nightly,
     cluster: EIGHT_PI,
-    nodes: 2,
+    nodes: THREE,
     measured: None,
     on: On::Cluster(run),
 };

@@ -2,11 +2,35 @@
 
 use crate::scenario::Scenario;
 
+mod hard_times;
 mod idempotence;
+mod join_late;
+mod nas_reboot;
+mod partition;
 mod pipeline;
+mod power_cut_manager;
+mod power_cut_worker;
+mod registry_loss;
+mod rolling_reboot;
+mod three_managers;
 
 /// The cluster file of most scenarios, which take as many of its nodes as show the point.
 const EIGHT_PI: &str = "fixtures/clusters/eight-pi.toml";
 
+/// A manager and two workers: the fewest of which one can be missed. Scenarios with as many share a lab.
+const THREE: usize = 3;
+
 /// Every scenario, in the order they are run in.
-pub const SCENARIOS: &[Scenario] = &[pipeline::SCENARIO, idempotence::SCENARIO];
+pub const SCENARIOS: &[Scenario] = &[
+    pipeline::SCENARIO,
+    idempotence::SCENARIO,
+    power_cut_worker::SCENARIO,
+    hard_times::SCENARIO,
+    partition::SCENARIO,
+    nas_reboot::SCENARIO,
+    registry_loss::SCENARIO,
+    rolling_reboot::SCENARIO,
+    power_cut_manager::SCENARIO,
+    join_late::SCENARIO,
+    three_managers::SCENARIO,
+];

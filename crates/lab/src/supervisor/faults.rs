@@ -267,7 +267,7 @@ fn is_of_the_running(fault: &Fault) -> bool {
     }
 }
 
-fn reply(outcome: Result<()>) -> Answer {
+pub(super) fn reply(outcome: Result<()>) -> Answer {
     match outcome {
         Ok(()) => Reply::Done.into(),
         Err(error) => failed(format!("{error:#}")),
