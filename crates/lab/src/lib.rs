@@ -13,7 +13,95 @@
 //!
 //! Machines are booted once and cloned ([`template`]): memory and disk of a booted machine are the
 //! copy-on-write base of every machine like it, and each clone gets its identity ([`identity`]) by a small
-//! disk that is plugged in while it runs.
+//! disk that is plugged in while it runs. From then on it is a machine like any other: it can be started anew, and
+//! when its power was cut it boots from its disk.
+//!
+//! # What can befall machines
+//!
+//! [`Fault`] is the list: links that are cut, slow or lossy in one direction or both, pairs of machines that do not
+//! hear each other, pulled cables, power cuts, machines that stand still, clocks that jump, disks that are full,
+//! read-only or slow. [`Attached::inflict`] has one befall a machine, [`Attached::clear`] clears all that has befallen
+//! it; what has, is in [`Attached::afflictions`]. The household's machine, and the gateway's link, are no exceptions.
+//!
+//! # A scenario of one's own
+//!
+//! Two machines, of which one loses its power and comes back. A kernel, an initramfs and a root disk with the files
+//! of [`guest::layer`] are all that a template is made from.
+//!
+//! ```no_run
+//! use std::path::{Path, PathBuf};
+//! use std::time::Duration;
+//!
+//! use bramble_image::layer::Layer;
+//! use bramble_lab::identity::Identity;
+//! use bramble_lab::template::{Recipe, Template};
+//! use bramble_lab::{Definition, Fault, Lab, Waiting, guest, supervise};
+//! use bramble_store::Store;
+//!
+//! fn main() -> anyhow::Result<()> {
+//!     // The lab is owned by a process of its own, which is this program once more.
+//!     let arguments: Vec<String> = std::env::args().collect();
+//!     if let [_, verb, dir] = &arguments[..] && verb == "supervise" {
+//!         return supervise(Path::new(dir));
+//!     }
+//!     let supervisor = [arguments[0].clone(), "supervise".to_owned()];
+//!
+//!     // Booted the first time, and taken from the store ever after.
+//!     let recipe = Recipe {
+//!         name: "example",
+//!         disk: Path::new("disk.img"),
+//!         made_from: "the hash of what the disk was made from",
+//!         kernel: Path::new("vmlinuz"),
+//!         initramfs: Path::new("initramfs"),
+//!         memory: 768,
+//!         cpus: 1,
+//!     };
+//!     let template = Template::get(&Store::open()?, &recipe, &supervisor)?;
+//!
+//!     let scratch = PathBuf::from("target/example/scratch");
+//!     std::fs::create_dir_all(&scratch)?;
+//!     let mut machines = Vec::new();
+//!     for (number, name) in ["alice", "bob"].into_iter().enumerate() {
+//!         // An address of its own, as no router gives it one here.
+//!         let network = format!("[Match]\nName=eth0\n[Network]\nAddress=10.0.0.{}/24\n", number + 1);
+//!         let identity = Identity {
+//!             hostname: name.to_owned(),
+//!             user: "pi".to_owned(),
+//!             authorized_keys: String::new(),
+//!             host_key: None,
+//!             files: Layer::new().file("etc/systemd/network/05-own.network", 0o644, network),
+//!             configure: Some("#!/bin/sh\nnetworkctl reload\n".to_owned()),
+//!         };
+//!         let path = scratch.join(format!("{name}.identity"));
+//!         identity.write(&path)?;
+//!         machines.push(template.clone_as(name, &format!("52:54:00:00:00:0{number}"), &path, &scratch)?);
+//!     }
+//!     let definition = Definition {
+//!         logs: PathBuf::from("target/example/logs"),
+//!         scratch: Some(scratch),
+//!         machines,
+//!         gateway: None,
+//!     };
+//!     let mut lab = Lab::launch("example", &definition, &supervisor)?;
+//!     let online = |names: &[&str]| Waiting {
+//!         machines: names.iter().map(|&name| name.to_owned()).collect(),
+//!         text: guest::ONLINE,
+//!         patience: Duration::from_secs(600),
+//!     };
+//!     lab.wait(&online(&["alice", "bob"]), |event| println!("{event:?}"))?;
+//!
+//!     // What bob has written and synced is there when he is back; a bad line only makes alice wait for him.
+//!     lab.attached().type_in("bob", "echo remember > /root/note; sync")?;
+//!     lab.attached().inflict_for("bob", &Fault::PowerCut, Duration::from_secs(5))?;
+//!     lab.wait(&online(&["bob"]), |_| {})?;
+//!     assert_eq!(lab.attached().type_in("bob", "cat /root/note")?.trim(), "remember");
+//!     lab.attached().inflict("alice", &Fault::cut())?;
+//!     // Bob would refuse at once; 124 says that nobody answered.
+//!     lab.attached().type_in("alice", "timeout 5 bash -c '< /dev/tcp/10.0.0.2/7'; test $? = 124")?;
+//!     lab.attached().clear("alice")?;
+//!     lab.down()
+//! }
+//! ```
 
 pub mod guest;
 pub mod identity;

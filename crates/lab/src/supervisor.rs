@@ -34,6 +34,9 @@ use faults::{Ending, InForce, reply};
 /// How often the lab's memory is looked at, to know its peak.
 const SAMPLE: Duration = Duration::from_secs(2);
 
+/// How long a QEMU may take to greet.
+const GREETING: Duration = Duration::from_secs(30);
+
 /// Runs the lab whose definition is the first line of standard input, with its sockets in `dir`, until it is
 /// told to end or standard input closes. Events go to standard output, one JSON line each. This is the body
 /// of a program that [`crate::Lab`] starts; call it from that program's main thread.
@@ -95,6 +98,20 @@ struct Running {
     qmp: Arc<OnceLock<Qmp>>,
     /// Whether its QEMU is to end, so that its end is no news.
     shall_end: Arc<AtomicBool>,
+}
+
+impl Running {
+    /// The way to its QEMU, which may have been started this moment.
+    fn qmp(&self) -> Result<&Qmp> {
+        let begin = Instant::now();
+        loop {
+            match self.qmp.get() {
+                Some(qmp) => return Ok(qmp),
+                None if begin.elapsed() > GREETING => bail!("its QEMU does not answer"),
+                None => thread::sleep(Duration::from_millis(20)),
+            }
+        }
+    }
 }
 
 /// What the main thread is woken by.
@@ -335,7 +352,10 @@ impl Supervisor {
                 address,
                 port,
             } => match running(GATEWAY) {
-                Some(gateway) => reply(forward(&gateway, from, address, port)),
+                Some(gateway) => {
+                    thread::spawn(move || to.send(reply(forward(&gateway, from, address, port))));
+                    return;
+                }
                 None => failed("the lab has no gateway".to_owned()),
             },
             Request::Inflict {
@@ -431,12 +451,10 @@ fn resume(qmp: &Qmp, state: &Path, identity: &Path, mac: &str, port: &Path) -> R
 
 /// Only QEMU's monitor for people can do so, which says nothing when all is well.
 fn forward(gateway: &Running, from: u16, address: Ipv4Addr, port: u16) -> Result<()> {
-    let qmp = gateway
-        .qmp
-        .get()
-        .context("the gateway has not started yet")?;
     let command = format!("hostfwd_add user tcp:127.0.0.1:{from}-{address}:{port}");
-    let said = qmp.execute("human-monitor-command", json!({"command-line": command}))?;
+    let said = gateway
+        .qmp()?
+        .execute("human-monitor-command", json!({"command-line": command}))?;
     match said.as_str().map(str::trim) {
         Some("") => Ok(()),
         _ => bail!("QEMU refused `{command}`: {said}"),

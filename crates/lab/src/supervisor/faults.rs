@@ -156,7 +156,7 @@ impl Supervisor {
             Deed::Qemu(command, arguments) => match self.running(machine) {
                 Err(error) => done(Err(error)),
                 Ok(running) => drop(thread::spawn(move || {
-                    let qmp = running.qmp.get().context("it has not started yet");
+                    let qmp = running.qmp();
                     done(
                         qmp.and_then(|qmp| qmp.execute(command, arguments))
                             .map(drop),
