@@ -12,7 +12,7 @@ pub(super) const SCENARIO: Scenario = Scenario {
     when: When::EveryCommit,
     cluster: EIGHT_PI,
     nodes: 8,
-    measured: Some(370),
+    measured: Some(366),
     on: On::NewMachines(run),
 };
 
