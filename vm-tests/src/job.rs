@@ -30,7 +30,7 @@ impl Job {
         rehearsal.report.stage("search begins", |stage| {
             let submitted = pipeline::submit(rehearsal.operator, &bench.search)?;
             let job = Job {
-                url: format!("http://127.0.0.1:{web}/api/v1/jobs/{submitted}"),
+                url: format!("http://127.0.0.1:{web}/v1/jobs/{submitted}"),
             };
             let begin = Instant::now();
             loop {
