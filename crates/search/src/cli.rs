@@ -108,6 +108,7 @@ impl SearchArgs {
             levels: self.levels.clone(),
             start: self.start,
             len: self.len,
+            filter: None,
         })
     }
 }
@@ -217,6 +218,9 @@ pub(crate) struct SubmitArgs {
     pub(crate) server: String,
     #[command(flatten)]
     pub(crate) search: SearchArgs,
+    /// List the seeds that are as a filter says, as `find` does; the lowest 1,000 at each level
+    #[arg(long = "where", value_name = "FILTER")]
+    pub(crate) filter: Option<String>,
     /// The most seeds that a miner takes at a time [default: about a minute's work]
     #[arg(long, value_name = "SEEDS", default_value_t = SEEDS, hide_default_value = true, value_parser = clap::value_parser!(u64).range(1..=SEEDS))]
     pub(crate) reservation: u64,
@@ -318,6 +322,9 @@ pub(crate) struct WorkerArgs {
         default_value = "3600"
     )]
     pub(crate) backup_every: NonZero<u64>,
+    /// A file to write to while it works, for `healthcheck --alive`
+    #[arg(long, value_name = "FILE", env = "BRAMBLE_ALIVE")]
+    pub(crate) alive: Option<PathBuf>,
 }
 
 /// How ranges are lent, and how many are computed twice.
@@ -379,6 +386,9 @@ pub(crate) struct MinerArgs {
     /// How many threads to use [default: one for each core]
     #[arg(long, value_name = "T")]
     pub(crate) threads: Option<NonZero<usize>>,
+    /// A file to write to while it works, for `healthcheck --alive`
+    #[arg(long, value_name = "FILE", env = "BRAMBLE_ALIVE")]
+    pub(crate) alive: Option<PathBuf>,
 }
 
 /// Look after the ledger
@@ -471,4 +481,7 @@ pub(crate) struct HealthcheckArgs {
     /// What to ask
     #[arg(default_value = "http://127.0.0.1:3000/healthz")]
     pub(crate) url: String,
+    /// Rather see whether a worker or a miner has written to this file lately
+    #[arg(long, value_name = "FILE", conflicts_with = "url")]
+    pub(crate) alive: Option<PathBuf>,
 }

@@ -39,6 +39,7 @@ pub(crate) fn main(args: &ExplainArgs) -> Result<(), Failure> {
         levels: vec![args.level.clone()],
         start: args.seed,
         len: 1,
+        filter: None,
     };
     let compiled = spec.compile()?;
     for (level, program) in &compiled.levels {

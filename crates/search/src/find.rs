@@ -14,17 +14,10 @@ use serde::Serialize;
 use crate::cli::FindArgs;
 use crate::failure::Failure;
 use crate::filter::Filter;
+use crate::finding::Found;
 use crate::plan::STEP;
 use crate::report::thousands;
 use crate::{progress, run, signals};
-
-/// A seed that was found.
-#[derive(Clone, Copy, Debug, Serialize)]
-struct Found {
-    seed: u32,
-    completable: bool,
-    spheres: u8,
-}
 
 /// One as it is told to programs.
 #[derive(Serialize)]
@@ -32,6 +25,20 @@ struct Line<'a> {
     level: &'a str,
     #[serde(flatten)]
     found: Found,
+}
+
+/// The line for a seed at `level`, of which there are `several` or one.
+pub(crate) fn line(
+    level: &str,
+    several: bool,
+    found: Found,
+    json: bool,
+) -> serde_json::Result<String> {
+    match json {
+        true => serde_json::to_string(&Line { level, found }),
+        false if several => Ok(format!("{level} {}", found.seed)),
+        false => Ok(found.seed.to_string()),
+    }
 }
 
 pub(crate) fn main(args: &FindArgs) -> Result<(), Failure> {
@@ -54,14 +61,7 @@ pub(crate) fn main(args: &FindArgs) -> Result<(), Failure> {
             stop: &stop,
         };
         let mut print = |seed: &Found| -> anyhow::Result<bool> {
-            let line = match args.search.json {
-                true => serde_json::to_string(&Line {
-                    level: name,
-                    found: *seed,
-                })?,
-                false if spec.levels.len() > 1 => format!("{name} {}", seed.seed),
-                false => seed.seed.to_string(),
-            };
+            let line = line(name, spec.levels.len() > 1, *seed, args.search.json)?;
             // Whoever reads this, for example `head`, may have seen enough.
             let mut out = std::io::stdout().lock();
             let printed = bar.suspend(|| writeln!(out, "{line}").and_then(|()| out.flush()));

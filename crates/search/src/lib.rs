@@ -16,6 +16,7 @@ mod explain;
 mod failure;
 pub mod filter;
 mod find;
+mod finding;
 mod merge;
 mod plan;
 mod progress;

@@ -29,7 +29,7 @@ fn read(path: &Path) -> Result<Report, Failure> {
     let report: Report = serde_json::from_str(&text)
         .map_err(|error| fail(format!("this is no report of `run --json`: {error}")))?;
     for level in &report.levels {
-        let summary = level.tally.summary_of(level.start, level.len, false);
+        let summary = level.tally.summary_of(level.start, level.len);
         summary.map_err(|problem| fail(format!("level {:?}: {problem}", level.level)))?;
     }
     Ok(report)
@@ -74,7 +74,7 @@ fn join(mut parts: Vec<(&str, &LevelReport)>) -> Result<LevelReport, String> {
     let broken = |problem: String| format!("level {:?}: {problem}", first.level);
     let mut summary = whole
         .tally
-        .summary_of(whole.start, whole.len, false)
+        .summary_of(whole.start, whole.len)
         .map_err(broken)?;
     for (file, part) in parts {
         let end = u64::from(whole.start) + whole.len;
@@ -91,7 +91,7 @@ fn join(mut parts: Vec<(&str, &LevelReport)>) -> Result<LevelReport, String> {
         summary.merge(
             &part
                 .tally
-                .summary_of(part.start, part.len, false)
+                .summary_of(part.start, part.len)
                 .map_err(broken)?,
         );
         whole.len += part.len;

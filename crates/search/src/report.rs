@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
-use bramble_kernel::Summary;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
@@ -31,6 +30,9 @@ pub(crate) struct SearchId {
     pub(crate) fill: String,
     pub(crate) rng: String,
     pub(crate) goal: String,
+    /// Which seeds are wanted, where not all are.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) filter: Option<String>,
 }
 
 impl SearchId {
@@ -41,6 +43,7 @@ impl SearchId {
             fill: spec.fill.clone(),
             rng: spec.rng.clone(),
             goal: spec.goal.clone(),
+            filter: spec.filter.clone(),
         }
     }
 }
@@ -67,10 +70,6 @@ pub(crate) struct NodeShare {
 }
 
 impl LevelReport {
-    pub(crate) fn new(spec: &Spec, level: &str, summary: &Summary, seconds: f64) -> Self {
-        LevelReport::from_tally(spec, level, Tally::from(summary), seconds)
-    }
-
     pub(crate) fn from_tally(spec: &Spec, level: &str, tally: Tally, seconds: f64) -> Self {
         LevelReport {
             level: level.to_owned(),
@@ -221,6 +220,8 @@ pub(crate) fn thousands(number: u64) -> String {
 
 #[cfg(test)]
 mod tests {
+    use bramble_kernel::Summary;
+
     use super::*;
 
     fn spec() -> Spec {
@@ -233,6 +234,7 @@ mod tests {
             levels: vec!["default".into()],
             start: 5,
             len: 1_234_567,
+            filter: None,
         }
     }
 
@@ -254,7 +256,12 @@ mod tests {
             ranges: 38,
             seeds_per_second: 98_765.4,
         };
-        let mut report = Report::new(vec![LevelReport::new(&spec(), "default", &summary, 2.5)]);
+        let mut report = Report::new(vec![LevelReport::from_tally(
+            &spec(),
+            "default",
+            Tally::from(&summary),
+            2.5,
+        )]);
         report.nodes = Some(BTreeMap::from([("worker1".to_owned(), node)]));
         report
     }

@@ -7,6 +7,7 @@ use bramble_world::{ALL_LOCATIONS, World};
 use serde::{Deserialize, Serialize};
 
 use crate::failure::Failure;
+use crate::filter::Filter;
 
 /// One past the last seed.
 pub(crate) const SEEDS: u64 = 1 << 32;
@@ -33,6 +34,9 @@ pub(crate) struct Spec {
     pub(crate) start: u32,
     /// How many seeds, at each level.
     pub(crate) len: u64,
+    /// Which seeds are wanted, where not all are, in the language of `find --where`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) filter: Option<String>,
 }
 
 fn world_file() -> String {
@@ -48,6 +52,8 @@ pub(crate) struct Compiled {
     pub(crate) world: World,
     /// For each level of the spec its position in the world, and its program.
     pub(crate) levels: Vec<(usize, Program)>,
+    /// For each level of the spec its filter; none, if the search has no filter.
+    pub(crate) filters: Vec<Filter>,
 }
 
 impl Spec {
@@ -87,7 +93,19 @@ impl Spec {
             }
             levels.push((position, program));
         }
-        Ok(Compiled { levels, world })
+        let filter = |text: &String| {
+            let filters = levels.iter();
+            filters
+                .map(|(level, _)| Filter::new(text, &world, *level))
+                .collect::<Result<_, _>>()
+        };
+        let filters = self.filter.as_ref().map(filter).transpose();
+        let filters = filters.map_err(|problem| Failure::Filter(Box::new(problem)))?;
+        Ok(Compiled {
+            filters: filters.unwrap_or_default(),
+            levels,
+            world,
+        })
     }
 
     fn goal<'a>(&self, world: &'a World) -> Result<Option<&'a bramble_world::Goal>, Failure> {

@@ -5,7 +5,9 @@ use std::collections::BTreeMap;
 use bramble_kernel::{FIRST_DEAD, Summary};
 use serde::{Deserialize, Serialize};
 
-/// A [`Summary`] in JSON.
+use crate::finding::{Finding, Found};
+
+/// A [`Finding`] in JSON.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Tally {
     pub(crate) scanned: u64,
@@ -21,6 +23,9 @@ pub(crate) struct Tally {
     #[serde(with = "hex")]
     pub(crate) audit: u64,
     pub(crate) first_dead: Vec<u32>,
+    /// With a filter, the lowest seeds that are as it says; all counts but `scanned` are of such seeds then.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) found: Option<Vec<Found>>,
 }
 
 impl From<&Summary> for Tally {
@@ -38,25 +43,70 @@ impl From<&Summary> for Tally {
             digest: summary.digest,
             audit: summary.audit,
             first_dead: summary.first_dead.seeds().to_vec(),
+            found: None,
+        }
+    }
+}
+
+impl From<&Finding> for Tally {
+    fn from(finding: &Finding) -> Self {
+        Tally {
+            found: finding.found.clone(),
+            ..Tally::from(&finding.summary)
         }
     }
 }
 
 impl Tally {
-    /// The summary of `len` seeds from `start` on, with `twins` of as many more (`2^32` less each), if that is what this can be.
+    /// What was found in `len` seeds from `start` on, with `twins` of as many more (`2^32` less each), if that is what this can
+    /// be: with a filter, if `filtered`, and else without.
     ///
     /// # Errors
     /// What does not add up.
-    pub(crate) fn summary_of(&self, start: u32, len: u64, twins: bool) -> Result<Summary, String> {
+    pub(crate) fn finding_of(
+        &self,
+        start: u32,
+        len: u64,
+        twins: bool,
+        filtered: bool,
+    ) -> Result<Finding, String> {
         let within = |seed: u32| {
             seed.checked_sub(start)
                 .is_some_and(|at| u64::from(at) < len)
         };
-        let inside = |&seed: &u32| within(seed) || twins && within(seed.wrapping_neg());
-        match self.first_dead.iter().all(inside) {
-            true => self.summary_of_any(len.saturating_mul(1 + u64::from(twins))),
-            false => Err("first_dead names a seed outside the range".to_owned()),
+        let inside = |seed: u32| within(seed) || twins && within(seed.wrapping_neg());
+        if !self.first_dead.iter().all(|&seed| inside(seed)) {
+            return Err("first_dead names a seed outside the range".to_owned());
         }
+        let len = len.saturating_mul(1 + u64::from(twins));
+        let found = match (filtered, &self.found) {
+            (true, Some(found)) => found,
+            (true, None) => return Err("found is missing: the search has a filter".to_owned()),
+            (false, Some(_)) => return Err("found: the search has no filter".to_owned()),
+            (false, None) => return self.summary_of_any(len).map(Finding::from),
+        };
+        if !found.iter().all(|found| inside(found.seed)) {
+            return Err("found names a seed outside the range".to_owned());
+        }
+        let wanted = self.completable.saturating_add(self.dead);
+        if self.scanned != len || wanted > len || self.audit != 0 {
+            return Err("this cannot be what a filter finds in the range".to_owned());
+        }
+        let summary = self.summary_where(wanted, len)?;
+        let finding = Finding {
+            summary,
+            found: Some(found.clone()),
+        };
+        finding.check_list().map(|()| finding)
+    }
+
+    /// The summary of `len` seeds from `start` on without a filter, if that is what this can be.
+    ///
+    /// # Errors
+    /// What does not add up.
+    pub(crate) fn summary_of(&self, start: u32, len: u64) -> Result<Summary, String> {
+        self.finding_of(start, len, false, false)
+            .map(|finding| finding.summary)
     }
 
     /// The summary of `len` seeds, whichever they are, if that is what this can be.
@@ -64,6 +114,11 @@ impl Tally {
     /// # Errors
     /// What does not add up.
     pub(crate) fn summary_of_any(&self, len: u64) -> Result<Summary, String> {
+        self.summary_where(len, len)
+    }
+
+    /// The summary of `len` seeds out of `scanned`.
+    fn summary_where(&self, len: u64, scanned: u64) -> Result<Summary, String> {
         let mut spheres = [0; 256];
         for (&number, &count) in &self.spheres {
             spheres[usize::from(number)] = count;
@@ -75,7 +130,7 @@ impl Tally {
         };
         let checks = [
             (
-                self.scanned == len,
+                self.scanned == scanned,
                 "scanned is not the length of the range",
             ),
             (
@@ -179,6 +234,7 @@ mod tests {
             digest: 0xabc,
             audit: u64::MAX,
             first_dead: vec![7, 99],
+            found: None,
         }
     }
 
@@ -191,10 +247,7 @@ mod tests {
     fn it_survives_both_ways() {
         let text = serde_json::to_string(&tally()).unwrap();
         assert_eq!(serde_json::from_str::<Tally>(&text).unwrap(), tally());
-        assert_eq!(
-            Tally::from(&tally().summary_of(0, 100, false).unwrap()),
-            tally()
-        );
+        assert_eq!(Tally::from(&tally().summary_of(0, 100).unwrap()), tally());
     }
 
     #[test]
@@ -203,7 +256,7 @@ mod tests {
         let mut check = |change: fn(&mut Tally)| {
             let mut wrong = tally();
             change(&mut wrong);
-            told += &format!("{}\n", wrong.summary_of(0, 100, false).unwrap_err());
+            told += &format!("{}\n", wrong.summary_of(0, 100).unwrap_err());
         };
         check(|tally| tally.scanned = 99);
         check(|tally| tally.stuck = 2);

@@ -9,16 +9,18 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, anyhow, bail};
-use bramble_kernel::{Program, Summary};
 use serde_json::Value;
 use tracing::{info, warn};
 
+use super::alive::Alive;
 use super::client::{Answer, Client};
+use super::compute::{Task, compute};
 use super::token::Token;
 use super::wire::{Ask, Hold, Reservation, Submission};
 use super::{Backoff, log, stop_flag};
 use crate::cli::MinerArgs;
 use crate::failure::Failure;
+use crate::finding::Finding;
 use crate::plan::Step;
 use crate::run;
 use crate::spec::Spec;
@@ -28,6 +30,10 @@ use crate::tally::Tally;
 const WAIT_SECONDS: u64 = 5;
 /// Compiled jobs to keep; they alternate at most among those that are running.
 const MAX_JOBS: usize = 4;
+/// How long one that was asked to stop tries to reach web: an update stops web, too. Less than containers get to stop.
+const FAREWELL: Duration = Duration::from_secs(60);
+/// Between two such attempts.
+const RETRY: Duration = Duration::from_millis(500);
 /// How often to look whether the loan is to be given up.
 const LOOK: Duration = Duration::from_millis(100);
 
@@ -35,7 +41,8 @@ pub(crate) struct Miner {
     client: Client,
     node: String,
     threads: NonZero<usize>,
-    jobs: BTreeMap<String, Vec<Program>>,
+    jobs: BTreeMap<String, Vec<Task>>,
+    alive: Alive,
 }
 
 /// How the computing of a range ended.
@@ -54,7 +61,9 @@ pub(crate) fn main(args: &MinerArgs) -> Result<(), Failure> {
     let node = args.node.clone().map_or_else(host_name, Ok)?;
     let threads = run::threads(args.threads);
     info!(node, threads, "mining for {}", args.server);
-    Miner::new(Client::new(&args.server, token), node, threads).mine(&stop);
+    let mut miner = Miner::new(Client::new(&args.server, token), node, threads);
+    miner.alive = Alive::new(args.alive.as_deref());
+    miner.mine(&stop);
     info!("stopped");
     Ok(())
 }
@@ -73,6 +82,7 @@ impl Miner {
             node,
             threads,
             jobs,
+            alive: Alive::new(None),
         }
     }
 
@@ -80,6 +90,7 @@ impl Miner {
     pub(crate) fn mine(&mut self, stop: &Arc<AtomicBool>) {
         let mut backoff = Backoff::new();
         while !stop.load(Ordering::Relaxed) {
+            self.alive.sign();
             match self.work(stop) {
                 Ok(()) => backoff.reset(),
                 Err(error) => {
@@ -116,9 +127,9 @@ impl Miner {
     fn compute(&mut self, reservation: &Reservation, stop: &AtomicBool) -> Result<Ended> {
         let range = &reservation.range;
         self.learn(&range.job)?;
-        let programs = self.jobs.get(&range.job);
-        let program = programs
-            .and_then(|programs| programs.get(range.level))
+        let tasks = self.jobs.get(&range.job);
+        let task = tasks
+            .and_then(|tasks| tasks.get(range.level))
             .ok_or_else(|| anyhow!("job {} has no level {}", range.job, range.level))?;
         let stretch = Step {
             start: range.start,
@@ -127,20 +138,20 @@ impl Miner {
         };
         let started = Instant::now();
         let (enough, lost) = (AtomicBool::new(false), AtomicBool::new(false));
-        let found: Option<Summary> = thread::scope(|scope| {
+        let found: Option<Finding> = thread::scope(|scope| {
             let (done, is_done) = mpsc::channel::<()>();
             scope.spawn(|| self.keep(reservation, stop, is_done, &enough, &lost));
-            let found = run::search_stretch(program, stretch, self.threads, &enough);
+            let found = compute(task, stretch, self.threads, &enough);
             drop(done);
             found
         });
         Ok(match found {
-            Some(summary) => Ended::Done(Box::new(Submission {
+            Some(finding) => Ended::Done(Box::new(Submission {
                 range: range.clone(),
                 epoch: reservation.epoch,
                 node: self.node.clone(),
                 seconds: started.elapsed().as_secs_f64(),
-                tally: Tally::from(&summary),
+                tally: Tally::from(&finding),
             })),
             None if lost.load(Ordering::Relaxed) => Ended::Lost,
             None => Ended::Stopped,
@@ -160,6 +171,7 @@ impl Miner {
         let every = Duration::from_secs(reservation.lease_seconds) / 4;
         let mut next = Instant::now() + every;
         while is_done.recv_timeout(LOOK) == Err(RecvTimeoutError::Timeout) {
+            self.alive.sign();
             if stop.load(Ordering::Relaxed) {
                 enough.store(true, Ordering::Relaxed);
             } else if Instant::now() >= next {
@@ -193,41 +205,55 @@ impl Miner {
         if self.jobs.len() >= MAX_JOBS {
             self.jobs.clear();
         }
-        let programs = compiled.levels.into_iter().map(|(_, program)| program);
-        self.jobs.insert(job.to_owned(), programs.collect());
+        self.jobs.insert(job.to_owned(), Task::all(compiled));
         info!(job, "learned what to compute");
         Ok(())
     }
 
-    /// Hands in a result, however long web is away, unless asked to stop: then it tries once more and leaves the range to others.
+    /// Hands in a result, however long web is away, unless asked to stop: then it tries for a while and leaves the range to others.
     fn submit(&self, submission: &Submission, stop: &AtomicBool) -> Result<()> {
         let mut backoff = Backoff::new();
-        loop {
-            let last_attempt = stop.load(Ordering::Relaxed);
+        while !stop.load(Ordering::Relaxed) {
+            self.alive.sign();
             match self.client.post::<Value>("/v1/results", submission) {
                 Ok(Answer::Yes(_) | Answer::Nothing) => return Ok(()),
                 Ok(Answer::Refused(status, message)) => {
                     bail!("a result was refused: {message} ({status})")
                 }
-                Err(error) if last_attempt => return Err(error),
                 Err(error) => {
                     warn!("{error:#}; trying again");
                     backoff.pause(stop);
                 }
             }
         }
+        farewell(|| self.client.post::<Value>("/v1/results", submission))
     }
 
     fn give_back(&self, reservation: &Reservation) -> Result<()> {
-        self.client
-            .post::<Value>("/v1/returns", &self.hold(reservation))?;
-        Ok(())
+        let hold = self.hold(reservation);
+        farewell(|| self.client.post::<Value>("/v1/returns", &hold))
     }
 
     fn hold(&self, reservation: &Reservation) -> Hold {
         Hold {
             epoch: reservation.epoch,
             node: self.node.clone(),
+        }
+    }
+}
+
+/// Says a last thing, and tries for a while if nobody hears it.
+fn farewell(mut say: impl FnMut() -> Result<Answer<Value>>) -> Result<()> {
+    let until = Instant::now() + FAREWELL;
+    loop {
+        match say() {
+            Ok(Answer::Refused(status, message)) => bail!("{message} ({status})"),
+            Ok(_) => return Ok(()),
+            Err(error) if Instant::now() >= until => return Err(error),
+            Err(error) => {
+                warn!("{error:#}; trying again");
+                thread::sleep(RETRY);
+            }
         }
     }
 }

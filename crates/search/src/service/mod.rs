@@ -9,8 +9,10 @@
 //! web ── queue ── worker ── book (rules, in memory) ── ledger (SQLite)
 //! ```
 
+mod alive;
 mod book;
 mod client;
+mod compute;
 pub(crate) mod embedded;
 pub(crate) mod engine;
 mod ledger;
@@ -119,7 +121,10 @@ async fn resolved(info: &ConnectionInfo) -> Result<ConnectionInfo> {
     )))
 }
 
-/// `healthcheck`: asks a server whether it is well, for containers without a shell.
+/// `healthcheck`: asks a server whether it is well, or looks for a sign of life, for containers without a shell.
 pub(crate) fn healthcheck(args: &HealthcheckArgs) -> Result<(), Failure> {
-    Ok(Client::new(&args.url, None).check()?)
+    match &args.alive {
+        Some(file) => Ok(alive::check(file)?),
+        None => Ok(Client::new(&args.url, None).check()?),
+    }
 }

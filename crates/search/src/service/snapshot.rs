@@ -24,7 +24,8 @@ pub(crate) struct Snapshot {
     pub(crate) levels: Vec<LevelView>,
     /// Everybody who was ever lent a range of this job, by name.
     pub(crate) nodes: BTreeMap<String, NodeView>,
-    /// Seeds worth a look, by level in the order of the job and then by seed: the lowest dead ones.
+    /// Seeds worth a look, by level in the order of the job and then by seed: the lowest dead ones, or with a filter the lowest
+    /// that are as it says, 100 at most.
     /// `GET /v1/seed/{level}/{seed}?job={id}` explains one.
     pub(crate) specials: Vec<Special>,
     /// Ranges about which nodes do not agree, and no majority has settled it yet.
@@ -36,7 +37,7 @@ pub(crate) struct Snapshot {
 pub(crate) struct JobView {
     pub(crate) id: String,
     pub(crate) state: State,
-    /// SHA-256 of the world file, and the names of engine, generator and goal.
+    /// SHA-256 of the world file, the names of engine, generator and goal, and the filter, if there is one.
     pub(crate) search: SearchId,
     /// What the world file was called where the job came from.
     pub(crate) world_file: String,
@@ -97,6 +98,9 @@ pub(crate) struct Cell {
     pub(crate) node: Option<String>,
     /// Dead seeds found in it, mirror images counted.
     pub(crate) dead: u64,
+    /// With a filter, seeds in it that are as that says, mirror images counted.
+    #[serde(default)]
+    pub(crate) found: u64,
 }
 
 /// How far a range is.
@@ -167,4 +171,6 @@ pub(crate) struct Special {
 pub(crate) enum Why {
     /// It cannot be completed.
     Dead,
+    /// It is as the filter says.
+    Found,
 }

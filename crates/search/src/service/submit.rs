@@ -13,15 +13,19 @@ use super::token::Token;
 use super::wire::{Dispute, JobRequest, JobStatus, State};
 use crate::cli::SubmitArgs;
 use crate::failure::Failure;
+use crate::find::line;
 use crate::progress;
-use crate::report::thousands;
+use crate::report::{LevelReport, Report, thousands};
 use crate::spec::Spec;
 
 /// How often to ask how far the job is.
 const INTERVAL: Duration = Duration::from_secs(1);
 
 pub(crate) fn main(args: &SubmitArgs) -> Result<(), Failure> {
-    let spec = args.search.spec()?;
+    let spec = Spec {
+        filter: args.filter.clone(),
+        ..args.search.spec()?
+    };
     // What is wrong with it is better said here, where the file is.
     spec.compile()?;
     let token = Token::read_any(args.token_file.as_deref())?;
@@ -76,10 +80,40 @@ pub(crate) fn tell(status: &JobStatus, spec: &Spec, json: bool) -> Result<(), Fa
             status.progress.ranges_unverified
         );
     }
-    if json {
+    if spec.filter.is_some() {
+        list(report, json)?;
+    } else if json {
         println!("{}", report.json());
     } else {
         print!("{}", report.text(spec));
+    }
+    Ok(())
+}
+
+/// Prints the seeds that a filter found, as `find` does.
+fn list(report: &Report, json: bool) -> Result<(), Failure> {
+    let several = report.levels.len() > 1;
+    for LevelReport { level, tally, .. } in &report.levels {
+        let found = tally.found.as_deref().unwrap_or_default();
+        for &found in found {
+            println!(
+                "{}",
+                line(level, several, found, json).map_err(anyhow::Error::from)?
+            );
+        }
+        let (wanted, listed) = (tally.completable + tally.dead, found.len() as u64);
+        eprintln!(
+            "{level}: {} of {} seeds{}",
+            thousands(wanted),
+            thousands(tally.scanned),
+            match listed < wanted {
+                true => format!(
+                    "; the lowest {} are listed, `bramble-search find` lists all",
+                    thousands(listed)
+                ),
+                false => String::new(),
+            }
+        );
     }
     Ok(())
 }

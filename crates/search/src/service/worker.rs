@@ -2,11 +2,13 @@
 
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
 use tracing::{error, info, warn};
 
+use super::alive::Alive;
 use super::book::{Book, Entry, Rules};
 use super::ledger::Ledger;
 use super::queue::Queue;
@@ -20,6 +22,7 @@ pub(crate) struct Worker {
     book: Book,
     ledger: Ledger,
     backup: Option<Schedule>,
+    alive: Alive,
 }
 
 /// When to back up where.
@@ -27,6 +30,8 @@ struct Schedule {
     directory: PathBuf,
     every: Duration,
     next: Instant,
+    /// To the directory, which may be on a network.
+    copying: Option<JoinHandle<()>>,
 }
 
 /// Why work ended, other than by request.
@@ -47,7 +52,9 @@ pub(crate) fn main(args: &WorkerArgs) -> Result<(), Failure> {
         directory: directory.clone(),
         every: Duration::from_secs(args.backup_every.get()),
         next: Instant::now(),
+        copying: None,
     });
+    worker.alive = Alive::new(args.alive.as_deref());
     let (jobs, running, loans) = worker.book.size();
     info!(
         jobs,
@@ -59,6 +66,7 @@ pub(crate) fn main(args: &WorkerArgs) -> Result<(), Failure> {
 
     let mut backoff = Backoff::new();
     while !stop.load(Ordering::Relaxed) {
+        worker.alive.sign();
         let ended = match RedisQueue::connect(&redis) {
             Ok(mut queue) => {
                 info!("connected to redis");
@@ -96,11 +104,11 @@ impl Worker {
         let book = ledger
             .read(rules, now())
             .context("cannot read the ledger")?;
-        let backup = None;
         Ok(Worker {
             book,
             ledger,
-            backup,
+            backup: None,
+            alive: Alive::new(None),
         })
     }
 
@@ -116,6 +124,7 @@ impl Worker {
         // Whoever waits may have waited for this.
         let mut told = None;
         while !stop.load(Ordering::Relaxed) {
+            self.alive.sign();
             let asked = queue.receive().map_err(Ended::Queue)?;
             let mut entries = Vec::new();
             let mut answers = Vec::with_capacity(asked.len());
@@ -139,9 +148,24 @@ impl Worker {
             return;
         };
         schedule.next = Instant::now() + schedule.every;
-        match self.ledger.back_up(&schedule.directory) {
-            Ok(copy) => info!("backed up to {}", copy.display()),
-            // The search goes on; the next one may succeed.
+        if schedule
+            .copying
+            .as_ref()
+            .is_some_and(|copying| !copying.is_finished())
+        {
+            warn!("the last backup is still under way; is its directory there?");
+            return;
+        }
+        // The search goes on if it fails, and while it waits for a network; the next one may succeed.
+        match self.ledger.copied() {
+            Ok(copied) => {
+                let directory = schedule.directory.clone();
+                let keep = move || match copied.keep(&directory) {
+                    Ok(copy) => info!("backed up to {}", copy.display()),
+                    Err(error) => error!("{error:#}"),
+                };
+                schedule.copying = Some(thread::spawn(keep));
+            }
             Err(error) => error!("{error:#}"),
         }
     }

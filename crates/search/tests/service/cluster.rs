@@ -43,6 +43,11 @@ impl Process {
 
     /// Asks it to end, and sees that it ends well.
     pub(crate) fn stop(&mut self) {
+        self.ask_to_stop();
+        self.ended();
+    }
+
+    pub(crate) fn ask_to_stop(&self) {
         let id = self.0.id().to_string();
         assert!(
             Command::new("kill")
@@ -51,6 +56,10 @@ impl Process {
                 .unwrap()
                 .success()
         );
+    }
+
+    /// Waits for its good end.
+    pub(crate) fn ended(&mut self) {
         let status = self.0.wait().unwrap();
         assert!(status.success(), "{status}");
     }

@@ -25,7 +25,7 @@ fn lie(reservation: &Value, digest: &str) -> Value {
     result
 }
 
-fn changed(result: &Value, path: &str, value: Value) -> Value {
+pub(crate) fn changed(result: &Value, path: &str, value: Value) -> Value {
     let mut result = result.clone();
     *result.pointer_mut(path).unwrap() = value;
     result
@@ -170,4 +170,27 @@ fn those_who_ask_too_often_are_told_to_wait() {
         204
     );
     wait_until("patience rewarded", || cluster.get("/v1/jobs").is_ok());
+}
+
+/// A loan that ran out and went to somebody else: whoever had it comes too late, and changes nothing.
+#[test]
+fn who_comes_too_late_is_refused() {
+    let cluster = Cluster::start_with_tokens("1");
+    cluster.ready();
+    let search = [&SEARCH[..], &["--len", "20000"]].concat();
+    let id = cluster.begin(&[&search[..], &["--reservation", "2000"]].concat());
+    let post = |path: &str, body: &Value| cluster.post_as(MEMBER, path, body);
+    let (status, reservation) = post("/v1/reservations", &json!({ "node": "slow" }));
+    assert_eq!(status, 200, "{reservation}");
+    let _miners = [cluster.miner("a"), cluster.miner("b")];
+    // Nobody else can finish the job before it is taken from the slow one.
+    let ended = cluster.end(&id);
+    let late = self::lie(&reservation, "0000000000000001");
+    let late = changed(&late, "/node", json!("slow"));
+    let hold = json!({ "epoch": reservation["epoch"], "node": "slow" });
+    assert_eq!(post("/v1/results", &late).0, 410);
+    assert_eq!(post("/v1/renewals", &hold).0, 410);
+    let after = cluster.job(&id).unwrap();
+    assert_eq!(after["report"], ended["report"]);
+    assert_eq!(answer(&after["report"]), run(&search));
 }

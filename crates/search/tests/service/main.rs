@@ -2,6 +2,7 @@
 
 mod chaos;
 mod cluster;
+mod filters;
 mod liars;
 mod operations;
 

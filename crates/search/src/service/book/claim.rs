@@ -23,8 +23,9 @@ pub(crate) struct Claim {
 pub(crate) struct Vote {
     pub(crate) node: Arc<str>,
     pub(crate) packed: Packed,
-    /// Dead seeds that it found.
+    /// Dead seeds that it found, and with a filter seeds that are as it says.
     pub(crate) dead: u64,
+    pub(crate) found: u64,
 }
 
 /// How far a node's word goes.
@@ -117,11 +118,15 @@ mod tests {
             let digest = digest.parse().unwrap();
             Vote {
                 node: node.into(),
-                packed: Packed::new(&Summary {
-                    digest,
-                    ..Summary::EMPTY
-                }),
+                packed: Packed::new(
+                    &Summary {
+                        digest,
+                        ..Summary::EMPTY
+                    }
+                    .into(),
+                ),
                 dead: 0,
+                found: 0,
             }
         };
         let claim = Claim {

@@ -3,11 +3,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use bramble_kernel::{Random, Summary};
+use bramble_kernel::Random;
 
 use super::claim::{Claim, Ruling, Trust, Vote};
 use super::entry::Outcome;
 use super::space::{Space, Stretch};
+use crate::finding::Finding;
 use crate::plan::Plan;
 use crate::service::wire::JobRequest;
 
@@ -41,7 +42,7 @@ pub(crate) struct Level {
     /// By first seed.
     pub(crate) claims: BTreeMap<u32, Claim>,
     /// The sum of what counts.
-    pub(crate) total: Summary,
+    pub(crate) total: Finding,
     /// The total contains what no longer counts.
     stale: bool,
     /// When the first of its ranges was begun and the last was received.
@@ -76,7 +77,7 @@ impl Job {
         let level = |_: &String| Level {
             space: Space::new(&plan),
             claims: BTreeMap::new(),
-            total: Summary::EMPTY,
+            total: Finding::nothing(spec.filter.is_some()),
             stale: false,
             span: None,
         };
@@ -106,7 +107,7 @@ impl Job {
             && self
                 .levels
                 .iter()
-                .map(|level| level.total.scanned)
+                .map(|level| level.total.summary.scanned)
                 .sum::<u64>()
                 == self.seeds()
     }
@@ -158,9 +159,11 @@ impl Job {
         });
         claim.lent = false;
         claim.chosen |= result.chosen;
+        let finding = result.packed.finding();
         claim.votes.push(Vote {
             node: Arc::clone(&result.node),
-            dead: result.packed.summary().map_or(0, |summary| summary.dead()),
+            dead: finding.as_ref().map_or(0, |finding| finding.summary.dead()),
+            found: finding.as_ref().map_or(0, Finding::count),
             packed: result.packed.clone(),
         });
         let began = result.at - result.seconds;
@@ -197,8 +200,8 @@ impl Job {
             match (claim.counted, winner) {
                 (None, Some(winner)) => {
                     self.undecided -= 1;
-                    if let Some(summary) = claim.votes[winner].packed.summary() {
-                        of_level.total.merge(&summary);
+                    if let Some(finding) = claim.votes[winner].packed.finding() {
+                        of_level.total.merge(&finding);
                     }
                 }
                 (Some(_), now) => {
@@ -248,11 +251,11 @@ impl Job {
     /// Sums up anew what holds what no longer counts.
     pub(crate) fn sum_up(&mut self) {
         for level in self.levels.iter_mut().filter(|level| level.stale) {
-            level.total = Summary::EMPTY;
+            level.total = Finding::nothing(level.total.found.is_some());
             for claim in level.claims.values() {
                 let counted = claim.counted.and_then(|index| claim.votes.get(index));
-                if let Some(summary) = counted.and_then(|vote| vote.packed.summary()) {
-                    level.total.merge(&summary);
+                if let Some(finding) = counted.and_then(|vote| vote.packed.finding()) {
+                    level.total.merge(&finding);
                 }
             }
             level.stale = false;

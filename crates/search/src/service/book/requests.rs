@@ -290,10 +290,13 @@ impl Book {
             len,
             twins,
         } = &submission.range;
-        let summary = submission.tally.summary_of(*start, *len, *twins);
-        let packed = Packed::new(&summary.map_err(|problem| (Refusal::Bad, problem))?);
+        let number = self.find(job)?;
+        let filtered = self.jobs[&number].request.spec.filter.is_some();
+        let tally = &submission.tally;
+        let finding = tally.finding_of(*start, *len, *twins, filtered);
+        let packed = Packed::new(&finding.map_err(|problem| (Refusal::Bad, problem))?);
         let place = Place {
-            job: self.find(job)?,
+            job: number,
             level: *level,
             start: *start,
         };

@@ -13,6 +13,9 @@ use crate::service::snapshot::{
 use crate::service::wire::{Dispute, JobStatus, Progress, State};
 use crate::tally::Tally;
 
+/// Special seeds of a level that are told.
+const MOST_SPECIALS: usize = 100;
+
 /// Of more reservations at a level than that, those are told together that adjoin and are in the same state.
 const MOST_CELLS: usize = 8192;
 
@@ -75,12 +78,16 @@ impl Book {
             })
             .collect();
         let specials = levels.iter().flat_map(|level| {
-            let dead = level.tally.first_dead.iter();
-            dead.map(|&seed| Special {
+            let (seeds, why): (Vec<u32>, Why) = match &level.tally.found {
+                Some(found) => (found.iter().map(|found| found.seed).collect(), Why::Found),
+                None => (level.tally.first_dead.clone(), Why::Dead),
+            };
+            let special = move |seed| Special {
                 level: level.level.clone(),
                 seed,
-                why: Why::Dead,
-            })
+                why,
+            };
+            seeds.into_iter().take(MOST_SPECIALS).map(special)
         });
         let seconds = job.ended.unwrap_or(now) - began(job).unwrap_or(now);
         let current = if job.ended.is_some() {
@@ -174,7 +181,11 @@ fn is_verified(claim: &Claim) -> bool {
 
 fn progress(job: &Job) -> Progress {
     let mut progress = Progress {
-        seeds_done: job.levels.iter().map(|level| level.total.scanned).sum(),
+        seeds_done: job
+            .levels
+            .iter()
+            .map(|level| level.total.summary.scanned)
+            .sum(),
         seeds_total: job.seeds(),
         ..Progress::default()
     };
@@ -204,9 +215,9 @@ fn disputes(job: &Job) -> Vec<Dispute> {
     let disputed = job.contested.iter().filter_map(|&(level, start)| {
         let claim = job.claim(level, start)?;
         let digest = |packed: &crate::service::packed::Packed| {
-            packed
-                .summary()
-                .map_or_else(String::new, |summary| format!("{:016x}", summary.digest))
+            packed.finding().map_or_else(String::new, |finding| {
+                format!("{:016x}", finding.summary.digest)
+            })
         };
         let digests = claim
             .votes
@@ -236,6 +247,7 @@ fn cells<'a>(level: &Level, loans: impl Iterator<Item = &'a &'a Held>) -> Vec<Ce
         state: CellState::Open,
         node: None,
         dead: 0,
+        found: 0,
     });
     let lent = loans.filter(|held| !held.check).map(|held| Cell {
         start: held.loan.stretch.start,
@@ -244,6 +256,7 @@ fn cells<'a>(level: &Level, loans: impl Iterator<Item = &'a &'a Held>) -> Vec<Ce
         state: CellState::Lent,
         node: Some(held.loan.node.to_string()),
         dead: 0,
+        found: 0,
     });
     let done = level.claims.iter().map(|(&start, claim)| {
         let first = claim.votes.first();
@@ -265,6 +278,7 @@ fn cells<'a>(level: &Level, loans: impl Iterator<Item = &'a &'a Held>) -> Vec<Ce
             },
             node: first.map(|vote| vote.node.to_string()),
             dead: told.map_or(0, |vote| vote.dead),
+            found: told.map_or(0, |vote| vote.found),
         }
     });
     let mut cells: Vec<Cell> = open.chain(lent).chain(done).collect();
@@ -276,6 +290,7 @@ fn cells<'a>(level: &Level, loans: impl Iterator<Item = &'a &'a Held>) -> Vec<Ce
             if alike && adjoins {
                 cell.len += next.len;
                 cell.dead += next.dead;
+                cell.found += next.found;
                 cell.node = cell
                     .node
                     .take()
@@ -291,7 +306,7 @@ fn report(job: &Job, nodes: BTreeMap<String, NodeShare>) -> Report {
     let spec = &job.request.spec;
     let level = |(name, level): (&String, &Level)| {
         let seconds = level.span.map_or(0.0, |(first, last)| last - first);
-        LevelReport::new(spec, name, &level.total, seconds)
+        LevelReport::from_tally(spec, name, Tally::from(&level.total), seconds)
     };
     let mut report = Report::new(spec.levels.iter().zip(&job.levels).map(level).collect());
     report.search = Some(SearchId::of(spec));

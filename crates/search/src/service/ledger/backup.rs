@@ -7,6 +7,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, bail, ensure};
 use rusqlite::backup::Backup;
 use rusqlite::{Connection, OpenFlags};
+use tempfile::NamedTempFile;
 
 use super::{Ledger, VERSION, disk};
 use crate::service::now;
@@ -18,14 +19,14 @@ const SUFFIX: &str = ".sqlite";
 /// Loans of a backup were numbered on after it was made; numbers beyond these were never given.
 const SKIPPED_EPOCHS: u64 = 1 << 32;
 
+/// The ledger as it was at a moment, on a local disk.
+pub(crate) struct Copied(NamedTempFile);
+
 impl Ledger {
-    /// Copies the ledger as it is into a directory, which may be on a network, and removes the oldest copies there.
-    /// Returns the copy.
-    pub(crate) fn back_up(&self, directory: &Path) -> Result<PathBuf> {
+    /// Copies the ledger as it is. SQLite writes to a local disk only; a plain copy of a closed file may then go anywhere.
+    pub(crate) fn copied(&self) -> Result<Copied> {
         let copy = || {
-            fs::create_dir_all(directory)?;
-            // SQLite writes to a local disk only; a plain copy of a closed file may go anywhere.
-            let local = tempfile::NamedTempFile::new()?;
+            let local = NamedTempFile::new()?;
             let mut to = Connection::open(local.path())?;
             Backup::new(&self.connection, &mut to)?.run_to_completion(
                 1024,
@@ -34,10 +35,21 @@ impl Ledger {
             )?;
             to.pragma_update(None, "journal_mode", "DELETE")?;
             to.close().map_err(|(_, error)| error)?;
+            anyhow::Ok(Copied(local))
+        };
+        copy().context("cannot copy the ledger")
+    }
+}
 
+impl Copied {
+    /// Keeps the copy in a directory, which may be on a network, and removes the oldest ones there. Returns its path.
+    /// May take as long as the network is away.
+    pub(crate) fn keep(self, directory: &Path) -> Result<PathBuf> {
+        let copy = || {
+            fs::create_dir_all(directory)?;
             let path = directory.join(format!("{PREFIX}{:013}{SUFFIX}", (now() * 1000.0) as u64));
             let part = path.with_extension("part");
-            fs::copy(local.path(), &part)?;
+            fs::copy(self.0.path(), &part)?;
             File::open(&part)?.sync_all()?;
             fs::rename(&part, &path)?;
             let all = copies(directory)?;

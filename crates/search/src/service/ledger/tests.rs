@@ -62,7 +62,7 @@ fn result(number: u64, level: usize, start: u32, len: u64, node: &str) -> Entry 
         seconds: 59.731 + number as f64 * 1e-6,
         at: 1.7e9 + number as f64 * 0.517,
         chosen: number.is_multiple_of(50),
-        packed: Packed::new(&summary),
+        packed: Packed::new(&summary.into()),
     })
 }
 
@@ -140,7 +140,7 @@ fn backups_are_kept_and_restored() {
     ledger.write(&[job(1000)]).unwrap();
     let mut copies = Vec::new();
     for _ in 0..9 {
-        copies.push(ledger.back_up(&backups).unwrap());
+        copies.push(ledger.copied().unwrap().keep(&backups).unwrap());
         std::thread::sleep(std::time::Duration::from_millis(2));
     }
     let kept = copies.iter().filter(|copy| copy.exists()).count();

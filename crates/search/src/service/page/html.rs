@@ -7,7 +7,7 @@ use maud::{DOCTYPE, Markup, PreEscaped, html};
 use super::super::snapshot::{Snapshot, Why};
 use super::super::wire::State;
 use super::assets::{SCRIPT, STYLE};
-use super::view::{View, dead, verified};
+use super::view::{View, dead, found, verified};
 use super::words::{about, count, duration, moment, percent};
 use super::{chart, map, nodes};
 use crate::report::thousands;
@@ -116,7 +116,7 @@ pub(super) fn page(view: &View, job: Option<&Snapshot>) -> Markup {
 /// Everything of one search.
 fn search(job: &Snapshot, frame: &Frame) -> Markup {
     let map = html! {
-        (map::legend())
+        (map::legend(job))
         div class="levels" { @for (index, level) in job.levels.iter().enumerate() { (map::figure(job, level, index)) } }
         details { summary { "The map as a table" } (frame.live("map-table", "")) }
     };
@@ -184,6 +184,7 @@ pub(super) fn berry() -> Markup {
 pub(super) fn question(job: &Snapshot) -> Markup {
     html! {
         span { "engine " b { (job.job.search.fill) } } span { "rng " b { (job.job.search.rng) } } span { "goal " b { (job.job.search.goal) } }
+        @if let Some(filter) = &job.job.search.filter { span { "where " code { (filter) } } }
     }
 }
 
@@ -220,7 +221,10 @@ fn progress(job: &Snapshot) -> Markup {
                 (fact("Took", &took(job).map_or("–".to_owned(), duration), &ended(job)))
                 (fact("On average", &lately(job.rate.average), "seeds per second"))
             }
-            (fact("Dead", &thousands(dead(job)), &format!("of {} looked at", about(done as f64))))
+            @match found(job) {
+                Some(found) => (fact("Found", &thousands(found), &format!("of {} looked at", about(done as f64)))),
+                None => (fact("Dead", &thousands(dead(job)), &format!("of {} looked at", about(done as f64)))),
+            }
             (fact("Verified", &percent(verified, total), "by two nodes"))
         }
     }
@@ -268,13 +272,16 @@ fn disputes(job: &Snapshot) -> Markup {
 
 /// Seeds worth a look, by level and reason, each with its explanation.
 fn special(job: &Snapshot) -> Markup {
-    const REASONS: [(Why, &str); 1] = [(Why::Dead, "Dead")];
+    const REASONS: [(Why, &str); 2] = [(Why::Dead, "Dead"), (Why::Found, "As asked for")];
     html! {
         @for level in &job.levels {
+            @let wanted = level.tally.found.as_ref().map_or(level.tally.dead, |_| level.tally.completable + level.tally.dead);
+            @let none = if job.job.state == State::Running { "None yet." } else { "None." };
             @let here: Vec<_> = job.specials.iter().filter(|special| special.level == level.level).collect();
             div {
                 h3 { (level.level) }
-                @if here.is_empty() { p class="quiet" { "None yet." } }
+                @if here.is_empty() { p class="quiet" { (none) } }
+                @if (here.len() as u64) < wanted { p class="quiet" { "The lowest " (here.len()) " of " (thousands(wanted)) "." } }
                 dl {
                     @for (why, name) in REASONS {
                         @let seeds: Vec<_> = here.iter().filter(|special| special.why == why).collect();
@@ -303,7 +310,7 @@ fn look_up(job: &Snapshot) -> Markup {
         form action="/seed" method="get" class="look-up" {
             input type="hidden" name="job" value=(job.job.id);
             label { "Level " select name="level" { @for level in &job.levels { option { (level.level) } } } }
-            label { "Seed " input name="seed" inputmode="numeric" pattern="[0-9]{1,10}" required size="11" placeholder="0 to 4294967295"; }
+            label { "Seed " input name="seed" inputmode="numeric" pattern="[0-9]{1,10}" required size="16" placeholder="0 to 4294967295"; }
             button type="submit" { "Explain" }
         }
     }

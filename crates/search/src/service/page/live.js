@@ -92,11 +92,11 @@ class Map_ {
 
   tell() {
     if (this.chosen === null) { this.readout.textContent = this.rest; return; }
-    const { start, len, size } = this.element.dataset;
+    const { start, len, size, mark } = this.element.dataset;
     const first = Number(start) + this.chosen * Number(size);
     const last = Math.min(first + Number(size), Number(start) + Number(len)) - 1;
     const letter = this.element.children[this.chosen].className[0];
-    const word = WORDS[letter.toLowerCase()] + (letter === letter.toLowerCase() ? "" : ", dead seeds found");
+    const word = WORDS[letter.toLowerCase()] + (letter === letter.toLowerCase() ? "" : `, ${mark}`);
     const text = `Seeds ${first.toLocaleString("en")} to ${last.toLocaleString("en")}: ${word}`;
     this.readout.textContent = text;
     this.element.setAttribute("aria-valuenow", this.chosen);

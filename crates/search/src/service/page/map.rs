@@ -14,8 +14,8 @@ const MOST_SQUARES: u64 = 512;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Square {
     kind: Kind,
-    /// Dead seeds were found in it.
-    dead: bool,
+    /// Dead seeds were found in it, or such as the filter says.
+    marked: bool,
     /// The next one is of the same reservation.
     joined: bool,
 }
@@ -55,9 +55,9 @@ impl Kind {
 }
 
 impl Square {
-    /// A capital letter where dead seeds were found.
+    /// A capital letter where seeds were found that are worth a look.
     fn letter(self) -> char {
-        match self.dead {
+        match self.marked {
             true => self.kind.letter().to_ascii_uppercase(),
             false => self.kind.letter(),
         }
@@ -99,7 +99,7 @@ pub(super) fn squares(job: &Snapshot, level: &LevelView) -> Vec<Square> {
     let of = |index: usize| held.get(index).and_then(|(_, held)| held.most);
     let square = |(index, (len, held)): (usize, &(u64, Held))| Square {
         kind: held.kind(*len),
-        dead: held.dead,
+        marked: held.marked,
         joined: of(index)
             .is_some_and(|(span, _)| of(index + 1).is_some_and(|(next, _)| next == span)),
     };
@@ -114,7 +114,7 @@ struct Held {
     done: u64,
     verified: u64,
     disputed: u64,
-    dead: bool,
+    marked: bool,
     /// The span that has most of it, by number, and how many seeds that is.
     most: Option<(usize, u64)>,
 }
@@ -130,9 +130,9 @@ impl Held {
             CellState::Verified => self.verified += seeds,
             CellState::Disputed => self.disputed += seeds,
         }
-        // How the dead of a span lie in it is not known, so all squares bear the mark of which it has a good part.
+        // How the seeds found in a span lie in it is not known, so all squares bear the mark of which it has a good part.
         let good = (span.end - span.start).min(end - begin).div_ceil(2);
-        self.dead |= span.cell.dead > 0 && seeds >= good;
+        self.marked |= (span.cell.dead > 0 || span.cell.found > 0) && seeds >= good;
         if seeds > self.most.map_or(0, |(_, most)| most) {
             self.most = Some((number, seeds));
         }
@@ -176,7 +176,7 @@ pub(super) fn figure(job: &Snapshot, level: &LevelView, index: usize) -> Markup 
             }
             div class="map" id=(format!("map-{index}")) role="img"
                 aria-label=(format!("Map of level {}; the table below says the same", level.level))
-                data-start=(job.job.start) data-len=(job.job.len) data-size=(size)
+                data-start=(job.job.start) data-len=(job.job.len) data-size=(size) data-mark=(mark(job))
             {
                 @for square in &squares { i class=(square.class()) {} }
             }
@@ -193,7 +193,9 @@ pub(super) fn summary(job: &Snapshot, level: &LevelView) -> Markup {
     html! {
         span { b { (percent(tally.scanned, job.job.len)) } " done" }
         @if verified > 0 { span { b { (percent(verified, job.job.len)) } " verified" } }
-        @if tally.dead > 0 {
+        @if tally.found.is_some() {
+            span { b { (thousands(tally.completable + tally.dead)) } " found" }
+        } @else if tally.dead > 0 {
             span class="bad" { b { (thousands(tally.dead)) } " dead" }
         } @else if tally.scanned > 0 {
             span { "none dead" }
@@ -201,12 +203,20 @@ pub(super) fn summary(job: &Snapshot, level: &LevelView) -> Markup {
     }
 }
 
+/// What the notch of a square means.
+fn mark(job: &Snapshot) -> &'static str {
+    match job.job.search.filter {
+        Some(_) => "seeds found",
+        None => "dead seeds found",
+    }
+}
+
 /// What the marks mean.
-pub(super) fn legend() -> Markup {
+pub(super) fn legend(job: &Snapshot) -> Markup {
     html! {
         ul class="legend" aria-label="What the squares mean" {
             @for (kind, _, word) in KINDS { li { i class=(kind.letter()) {} (word) } }
-            li { i class="D" {} "dead seeds found" }
+            li { i class="D" {} (mark(job)) }
         }
     }
 }
@@ -227,7 +237,7 @@ pub(super) fn table(job: &Snapshot) -> Markup {
                             th scope="row" { (level.level) }
                             td class="n" { (thousands(first)) }
                             td class="n" { (thousands(last)) }
-                            td { (square.kind.word()) @if square.dead { ", dead seeds found" } }
+                            td { (square.kind.word()) @if square.marked { ", " (mark(job)) } }
                         }
                     } }
                 }
@@ -240,7 +250,7 @@ fn stretches(job: &Snapshot, level: &LevelView) -> Vec<(u64, u64, Square)> {
     let (size, first) = (size(job.job.len), u64::from(job.job.start));
     let squares = squares(job, level);
     let mut begin = 0;
-    let runs = squares.chunk_by(|a, b| (a.kind, a.dead) == (b.kind, b.dead));
+    let runs = squares.chunk_by(|a, b| (a.kind, a.marked) == (b.kind, b.marked));
     runs.map(|run| {
         let end = begin + run.len() as u64;
         let stretch = (
@@ -281,6 +291,7 @@ mod tests {
             state,
             node: None,
             dead,
+            found: 0,
         };
         job.levels[0].cells = cells.iter().map(cell).collect();
         job
@@ -406,7 +417,7 @@ mod tests {
             let next = shares.get(index + 1).map(Vec::as_slice);
             Square {
                 kind,
-                dead,
+                marked: dead,
                 joined: most(here).is_some() && most(here) == next.and_then(most),
             }
         };

@@ -37,6 +37,7 @@ struct Metrics {
     done: Family<Level, Counter>,
     verified: Family<Level, Gauge>,
     dead: Family<Level, Counter>,
+    found: Family<Level, Counter>,
     spheres: Family<Spheres, Gauge>,
     ranges: Family<Level, Gauge>,
     rate: Family<[(&'static str, String); 1], Fraction>,
@@ -94,6 +95,10 @@ impl Metrics {
             self.seeds.get_or_create(&label).set(job.job.len as i64);
             self.done.get_or_create(&label).inc_by(level.tally.scanned);
             self.dead.get_or_create(&label).inc_by(level.tally.dead);
+            if job.job.search.filter.is_some() {
+                let found = level.tally.completable + level.tally.dead;
+                self.found.get_or_create(&label).inc_by(found);
+            }
             let verified = seeds(level, CellState::Verified);
             self.verified.get_or_create(&label).set(verified as i64);
             for (&spheres, &count) in &level.tally.spheres {
@@ -152,6 +157,7 @@ impl Metrics {
         registry.register("seeds_done", "Seeds with a result that counts", self.done);
         registry.register("seeds_verified", "Seeds that two nodes agree about", self.verified);
         registry.register("seeds_dead", "Seeds that cannot be completed", self.dead);
+        registry.register("seeds_found", "Seeds that are as the job's filter says", self.found);
         registry.register("seeds_by_spheres", "Seeds by the number of their spheres", self.spheres);
         registry.register("ranges", "Ranges: done, of these verified by another node, and to be verified", self.ranges);
         registry.register("rate_seeds_per_second", "Seeds per second, lately", self.rate);
@@ -174,6 +180,7 @@ impl Metrics {
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeSet;
+    use std::sync::Arc;
 
     use serde_json::Value;
 
@@ -197,7 +204,9 @@ mod tests {
             "/../../deploy/grafana/bramble-search.json"
         );
         let board: Value = serde_json::from_str(&std::fs::read_to_string(board).unwrap()).unwrap();
-        let text = text(&sample::view(sample::disputed()), 3).unwrap();
+        let mut view = sample::view(sample::disputed());
+        view.jobs.push(Arc::new(sample::filtered()));
+        let text = text(&view, 3).unwrap();
         let samples = text.lines().filter(|line| !line.starts_with('#'));
         let there: BTreeSet<&str> = samples
             .filter_map(|line| line.split(['{', ' ']).next())

@@ -8,6 +8,7 @@ use super::super::snapshot::{
 };
 use super::super::wire::{Dispute, Progress, State};
 use super::view::{EngineView, Machine, Service, View};
+use crate::finding::Found;
 use crate::report::SearchId;
 use crate::spec::SEEDS;
 use crate::tally::Tally;
@@ -32,6 +33,7 @@ pub(super) fn empty(level: &str) -> Snapshot {
                 fill: "guarded".to_owned(),
                 rng: "dotnet".to_owned(),
                 goal: "all-locations".to_owned(),
+                filter: None,
             },
             world_file: "axiom-verge.toml".to_owned(),
             start: 0,
@@ -100,6 +102,50 @@ pub(super) fn ended() -> Snapshot {
     job
 }
 
+/// One with a filter.
+pub(super) fn filtered() -> Snapshot {
+    let mut job = running();
+    job.job.id = "f117e70123456789".to_owned();
+    job.job.search.filter =
+        Some(r#"item("Grapple").sphere == 1 and at("Nova").sphere <= 2"#.to_owned());
+    job.specials.clear();
+    for (index, level) in job.levels.iter_mut().enumerate() {
+        let found = [34, 7, 0][index];
+        let seeds = (0..found).map(|at: u32| Found {
+            seed: 7_919 + at * 48_611_953,
+            completable: true,
+            spheres: 6 + (at % 5) as u8,
+        });
+        let tally = &mut level.tally;
+        tally.found = Some(seeds.collect());
+        (tally.dead, tally.stuck) = (0, 0);
+        tally.completable = found.into();
+        tally.spheres = (6..11)
+            .map(|spheres| {
+                (
+                    spheres,
+                    (0..found)
+                        .filter(|at| 6 + (at % 5) as u8 == spheres)
+                        .count() as u64,
+                )
+            })
+            .filter(|(_, count)| *count > 0)
+            .collect();
+        for cell in &mut level.cells {
+            cell.dead = 0;
+            cell.found =
+                u64::from(cell.state >= CellState::Done && cell.start % 3 == 1 && found > 0);
+        }
+        let specials = tally.found.iter().flatten();
+        job.specials.extend(specials.map(|found| Special {
+            level: level.level.clone(),
+            seed: found.seed,
+            why: Why::Found,
+        }));
+    }
+    job
+}
+
 /// One whose nodes do not agree.
 pub(super) fn disputed() -> Snapshot {
     let mut job = running();
@@ -141,6 +187,7 @@ fn level_view(name: &str, done: u64, lent: u64, dead: u64) -> LevelView {
         },
         node: Some(format!("worker{}", index % 7 + 1)),
         dead: if index == 19 && done > 19 { dead } else { 0 },
+        found: 0,
     };
     let edges = [0, 1 << 31].map(|start| Cell {
         start,
@@ -153,6 +200,7 @@ fn level_view(name: &str, done: u64, lent: u64, dead: u64) -> LevelView {
         },
         node: None,
         dead: 0,
+        found: 0,
     });
     let mut cells: Vec<Cell> = edges.into_iter().chain((0..64).map(cell)).collect();
     cells.sort_by_key(|cell| cell.start);
@@ -199,6 +247,7 @@ fn tally(scanned: u64, dead: u64) -> Tally {
         digest: 0x1234,
         audit: 0x5678,
         first_dead: Vec::new(),
+        found: None,
     }
 }
 

@@ -83,6 +83,13 @@ pub(super) fn dead(job: &Snapshot) -> u64 {
     job.levels.iter().map(|level| level.tally.dead).sum()
 }
 
+/// Seeds of a job that are as its filter says. `None` if it has none.
+pub(super) fn found(job: &Snapshot) -> Option<u64> {
+    let levels = job.levels.iter().map(|level| &level.tally);
+    let found = levels.map(|tally| tally.completable + tally.dead).sum();
+    job.job.search.filter.is_some().then_some(found)
+}
+
 /// A stretch of the map, mirror images spelt out.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Span<'a> {

@@ -13,11 +13,14 @@ use sha2::{Digest as _, Sha256};
 
 use super::answer::{Posted, Refusal, raw_json};
 use super::{App, seed};
+use crate::failure::Failure;
 use crate::service::token::Token;
 use crate::service::wire::{Ask, Caller, Grant, Hold, JobRequest, Reply, Request, Submission};
 
 /// A world of the largest size with long names is smaller.
 const MAX_JOB: usize = 4 << 20;
+/// A result that lists as many seeds of a filter as it may is smaller.
+const MAX_RESULT: usize = 128 << 10;
 /// Every other body is.
 const MAX_BODY: usize = 64 << 10;
 /// How long a miner may be kept waiting for work.
@@ -50,7 +53,10 @@ pub(super) fn routes() -> Vec<(&'static str, MethodRouter<Arc<App>>)> {
         ("/v1/reservations", post(reserve).layer(small())),
         ("/v1/renewals", post(renew).layer(small())),
         ("/v1/returns", post(give_back).layer(small())),
-        ("/v1/results", post(result).layer(small())),
+        (
+            "/v1/results",
+            post(result).layer(DefaultBodyLimit::max(MAX_RESULT)),
+        ),
         ("/v1/tokens", get(tokens).post(grant).layer(small())),
         ("/v1/tokens/{name}", delete(revoke)),
         ("/v1/nodes/{node}/forgive", post(forgive)),
@@ -100,7 +106,13 @@ async fn begin(State(app): Shared, caller: Caller, Posted(request): Posted<JobRe
         let checked = checked.context("checking the job");
         checked
             .map_err(|error| Refusal(StatusCode::INTERNAL_SERVER_ERROR, format!("{error:#}")))?
-            .map_err(|failure| Refusal::bad(failure.to_string()))?;
+            .map_err(|failure| match failure {
+                Failure::Filter(problem) => {
+                    let problem = problem.to_string();
+                    Refusal::bad(problem.replacen("--where:", "filter:", 1))
+                }
+                failure => Refusal::bad(failure.to_string()),
+            })?;
     }
     let id = job_id(&request);
     let request = Box::new(request);

@@ -85,6 +85,11 @@ fn every_state_is_readable_on_every_screen() {
         ),
         ("ended", sample::ended(), ["Finished", "100 %", "Took"]),
         (
+            "filtered",
+            sample::filtered(),
+            ["where item(", "Found", "As asked for"],
+        ),
+        (
             "disputed",
             sample::disputed(),
             ["Disputed", "worker1 against worker7", "advanced"],

@@ -37,6 +37,7 @@ fn spec() -> Spec {
             .to_vec(),
         start: 0,
         len: 1 << 32,
+        filter: None,
     }
 }
 
