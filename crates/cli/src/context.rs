@@ -45,9 +45,17 @@ impl Context {
     /// Reads the cluster file; what is doubtful about it goes to standard error.
     pub(crate) fn cluster(&self) -> anyhow::Result<Cluster> {
         let name = self.cluster.display().to_string();
-        let text = std::fs::read_to_string(&self.cluster).map_err(|error| {
+        let bytes = std::fs::read(&self.cluster).map_err(|error| {
             Usage::new(format!("cannot read the cluster file {name}: {error}"))
                 .help("name another with --cluster FILE, or write one with `bramble init`")
+        })?;
+        let text = String::from_utf8(bytes).map_err(|error| {
+            let good = &error.as_bytes()[..error.utf8_error().valid_up_to()];
+            let line = good.iter().filter(|byte| **byte == b'\n').count() + 1;
+            Usage::new(format!(
+                "line {line} of the cluster file {name} is no UTF-8 text"
+            ))
+            .help("save it as UTF-8 in your editor, or take out what is odd in that line")
         })?;
         let (cluster, warnings) = Cluster::parse(&name, &text)?;
         for warning in &warnings {

@@ -215,6 +215,14 @@ const MISTAKES: &[Mistake] = &[
     ("config_line_set_already", &[("[nas]", "[boot]\nconfig = [\"arm_64bit=0\"]\n[nas]")], 6),
     ("cmdline_sets_the_root", &[("[nas]", "[boot]\ncmdline = [\"root=/dev/mmcblk0p2\"]\n[nas]")], 6),
     ("cmdline_without_memory_cgroup", &[("[nas]", "[boot]\ncmdline = [\"cgroup_disable=memory\"]\n[nas]")], 6),
+    ("key_of_the_file_below_a_table", &[(HAND_IP, "ip = \"192.168.1.51\"\npackages = [\"vim\"]")], 16),
+    ("exports_without_an_end", &[("server", "exports = [\"a\", \"b\"\nserver")], 6),
+    ("exports_empty_and_shared", &[("server", "exports = []\nshared = \"a\"\nserver")], 6),
+    ("poe_fan_in_quotes", &[("[nas]", "[boot]\npoe_fan = [\"65\", \"70\", \"75\", \"80\"]\n[nas]")], 6),
+    ("dhcp_pool_holds_all_nodes", &[("[nas]", "dhcp_pool = [\"192.168.1.40\", \"192.168.1.60\"]\n[nas]")], 12),
+    ("two_ports_written_twice", &[("[nas]", "[search]\nport = 5001\n[registry]\nport = 5001\n[nas]")], 8),
+    ("registry_host_is_a_web_address", &[("[nas]", "[registry]\nhost = \"http://cluster.gov:5000\"\n[nas]")], 6),
+    ("nodes_one_table", &[("[[nodes]]\nname = \"hand\"\nmac = \"dc:a6:32:00:00:02\"\nip = \"192.168.1.51\"\n", ""), ("[[nodes]]", "[nodes]")], 7),
     ("private_key_in_comment", &[("[nas]", "# -----BEGIN RSA PRIVATE KEY-----\n# MIIEpAIBAAKCAQEA\n[nas]")], 5),
 ];
 
@@ -239,6 +247,14 @@ fn each_mistake_is_one_error_at_its_line() {
         insta::assert_snapshot!(*name, rendered(&problems));
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn an_empty_file_is_one_error() {
+    let Err(Invalid { problems, .. }) = Cluster::parse("cluster.toml", " \n") else {
+        panic!("accepted")
+    };
+    insta::assert_snapshot!(rendered(&problems));
 }
 
 #[test]

@@ -51,10 +51,12 @@ pub fn ssh_config(cluster: &Cluster, paths: &SshPaths) -> String {
         );
     }
     for node in &cluster.nodes {
-        let patterns: Vec<&str> = [&node.name]
+        // By its address, too, as Ansible calls it.
+        let patterns: Vec<String> = [&node.name]
             .into_iter()
             .chain(&node.aliases)
-            .map(String::as_str)
+            .cloned()
+            .chain([node.ip.to_string()])
             .collect();
         text += &format!(
             "\nHost {}\n  HostName {}\n  HostKeyAlias {}\n",

@@ -38,25 +38,30 @@ pub fn all(cluster: &Cluster, images: &Images) -> BTreeMap<&'static str, String>
         ("seeds", seeds(cluster, images)),
     ]);
     if let Some(wanted) = &cluster.portainer {
-        stacks.insert("portainer", portainer(cluster, wanted));
+        stacks.insert("portainer", portainer(cluster, wanted, images));
     }
     stacks
 }
 
 /// Portainer and an agent of it on every node. Its database may not lie on NFS, so it stays on one node.
-fn portainer(cluster: &Cluster, wanted: &Portainer) -> String {
+fn portainer(cluster: &Cluster, wanted: &Portainer, images: &Images) -> String {
+    // From the cluster's own registry, if they were pushed there; or else each node asks Docker Hub.
+    let image = |layout: &str, name: &str| match images.get(layout) {
+        Some(reference) => reference.clone(),
+        None => format!("portainer/{name}:{}", wanted.tag),
+    };
     let bind = |path: &str| json!({ "type": "bind", "source": path, "target": path });
     let stack = json!({
         "version": VERSION,
         "services": {
             "agent": {
-                "image": format!("portainer/agent:{}", wanted.tag),
+                "image": image("portainer-agent", "agent"),
                 "networks": ["agents"],
                 "volumes": [bind("/var/run/docker.sock"), bind("/var/lib/docker/volumes")],
                 "deploy": everywhere(&["node.platform.os==linux".to_owned()], "256M"),
             },
             "portainer": {
-                "image": format!("portainer/portainer-ce:{}", wanted.tag),
+                "image": image("portainer-ce", "portainer-ce"),
                 "command": ["-H", "tcp://tasks.agent:9001", "--tlsskipverify"],
                 "networks": ["agents"],
                 "ports": [everywhere_open(9443, wanted.port)],

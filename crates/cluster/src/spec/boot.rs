@@ -116,6 +116,9 @@ impl Check<'_> {
     }
 
     fn poe_fan(&mut self, fan: &Spanned<Vec<Spanned<i64>>>) -> Option<[u8; 4]> {
+        if self.was_removed("poe_fan") {
+            return None;
+        }
         let degrees = |value: &Spanned<i64>| u8::try_from(*value.get_ref()).ok();
         if let Some(wild) = fan
             .get_ref()

@@ -156,9 +156,18 @@ impl Check<'_> {
     /// Reports a name with dots that is none.
     pub(super) fn host_name(&mut self, name: &Spanned<String>, what: &str) {
         if !names::is_host_name(name.get_ref()) {
-            self.problems.error(name.span(), format!("\"{}\" cannot be {what}", name.get_ref())).help_is(
-                "use labels of lower-case letters, digits and hyphens, joined by dots, with no hyphen at either end",
-            );
+            let help = match name.get_ref().contains("://") {
+                true => "a name alone: leave out what comes before and after it in a web address",
+                false => {
+                    "use labels of lower-case letters, digits and hyphens, joined by dots, with no hyphen at either end"
+                }
+            };
+            self.problems
+                .error(
+                    name.span(),
+                    format!("\"{}\" cannot be {what}", name.get_ref()),
+                )
+                .help_is(help);
         }
     }
 

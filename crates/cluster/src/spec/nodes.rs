@@ -66,6 +66,7 @@ impl Check<'_> {
         self.unique("the address", ips.collect::<Vec<_>>());
         if let Some(network) = network {
             self.aliases_are_free(&nodes, network);
+            self.none_is_in_the_pool(&nodes, network);
         }
         self.roles(&nodes);
         nodes
@@ -125,6 +126,34 @@ impl Check<'_> {
             },
             role,
             exports: node.exports,
+        }
+    }
+
+    /// Reports nodes in the pool all at once: it is rather the pool that is wrong.
+    fn none_is_in_the_pool(&mut self, nodes: &[Draft], network: &Network) {
+        let Some((first, last)) = network.dhcp_pool else {
+            return;
+        };
+        let mut inside = nodes.iter().filter_map(|draft| {
+            let span = draft.ip.clone()?;
+            (first..=last)
+                .contains(&draft.node.ip)
+                .then_some((draft.node.ip, span))
+        });
+        let Some((ip, span)) = inside.next() else {
+            return;
+        };
+        let problem = self
+            .problems
+            .error(
+                span,
+                format!("{ip} is in the pool for machines without a reservation"),
+            )
+            .help_is(format!(
+                "use an address that is not from {first} to {last}, or make the pool smaller"
+            ));
+        for (_, span) in inside {
+            problem.also(span, "this, too");
         }
     }
 
@@ -208,17 +237,6 @@ impl Check<'_> {
         if nas.is_some_and(|nas| nas.server == ip) {
             self.problems
                 .error(text.span(), format!("{ip} is the NAS's address"));
-        }
-        let pool = network.and_then(|network| network.dhcp_pool);
-        if let Some((first, last)) = pool.filter(|(first, last)| (*first..=*last).contains(&ip)) {
-            self.problems
-                .error(
-                    text.span(),
-                    format!("{ip} is in the pool for machines without a reservation"),
-                )
-                .help_is(format!(
-                    "use an address that is not from {first} to {last}, or make the pool smaller"
-                ));
         }
         Some(ip)
     }

@@ -21,34 +21,79 @@ pub(super) struct Recovered {
 
 /// Reads `text`. `None` if its syntax is broken, since anything found after that would be about another file.
 pub(super) fn read(text: &str, problems: &mut Problems) -> Option<Recovered> {
-    let (mut table, errors) = DeTable::parse_recoverable(text);
-    for error in &errors {
-        report(error, problems);
+    if text.trim().is_empty() {
+        problems
+            .error(0..0, "the file is empty")
+            .help_is("`bramble init` writes one");
+        return None;
     }
-    if !errors.is_empty() {
+    let (mut table, errors) = DeTable::parse_recoverable(text);
+    // One mistake may break the syntax in several ways, of which the first tells most.
+    if let Some(error) = errors.first() {
+        match unclosed(error, text) {
+            Some(place) => {
+                problems
+                    .error(place, "this list does not end")
+                    .help_is("it ends with `]`, and its elements have a comma between them");
+            }
+            None => report(error, problems),
+        }
         return None;
     }
 
     let mut removed = Vec::new();
+    let mut lists = Vec::new();
     loop {
         let error = match File::deserialize(Deserializer::from(table.clone())) {
             Ok(file) => return Some(Recovered { file, removed }),
             Err(error) => error,
         };
-        let span = report(&error, problems);
-        removed.push(remove_from_table(table.get_mut(), &span)?);
+        let span = error.span().unwrap_or(0..0);
+        let (key, list) = remove_from_table(table.get_mut(), &span)?;
+        // Of several elements of a list that are wrong in the same way, one is enough to be told.
+        if list.is_none() || !lists.contains(&list) {
+            report(&error, problems);
+        }
+        removed.push(key);
+        lists.push(list);
     }
 }
 
-/// Reports an error in the words of this file rather than those of its reader. Returns its place.
-fn report(error: &toml::de::Error, problems: &mut Problems) -> Range<usize> {
+/// The end of a list without its `]`, if `error` is that the next line was taken for its next element.
+fn unclosed(error: &toml::de::Error, text: &str) -> Option<Range<usize>> {
+    let span = error.span()?;
+    let begin = text[..span.start].rfind('\n')? + 1;
+    let line = text[begin..].lines().next()?;
+    let is_entry = |line: &str| {
+        let key = line.split_once('=').map(|(key, _)| key.trim());
+        let is_key = |key: &str| {
+            !key.is_empty()
+                && key
+                    .chars()
+                    .all(|c| c.is_alphanumeric() || matches!(c, '_' | '-' | '.'))
+        };
+        key.is_some_and(is_key) || line.starts_with('[')
+    };
+    if !error.message().contains("array") || !is_entry(line) {
+        return None;
+    }
+    let mut above = text[..begin]
+        .lines()
+        .filter(|line| !line.trim().is_empty() && !line.trim_start().starts_with('#'));
+    let last = above.next_back()?.trim_end();
+    let end = last.as_ptr() as usize - text.as_ptr() as usize + last.len();
+    let sign = last.chars().next_back().map_or(0, char::len_utf8);
+    Some(end - sign..end)
+}
+
+/// Reports an error in the words of this file rather than those of its reader.
+fn report(error: &toml::de::Error, problems: &mut Problems) {
     let span = error.span().unwrap_or(0..0);
     let (message, help) = explained(error.message(), problems.text(&span));
-    let problem = problems.error(span.clone(), message);
+    let problem = problems.error(span, message);
     if let Some(help) = help {
         problem.help_is(help);
     }
-    span
 }
 
 /// What `message` about `text` means, and what to do about it.
@@ -56,7 +101,13 @@ fn explained(message: &str, text: &str) -> (String, Option<String>) {
     match message.split('`').collect::<Vec<_>>().as_slice() {
         ["unknown field ", key, known @ ..] => (
             format!("there is no key `{key}` here"),
-            Some(meant(key, known)),
+            Some(match TOP.contains(key) {
+                true => format!(
+                    "`{key}` stands at the top of the file, before the first table; here are known: {}",
+                    words(known).join(", ")
+                ),
+                false => meant(key, known),
+            }),
         ),
         ["unknown variant ", value, known @ ..] => (
             format!("\"{value}\" is not known here"),
@@ -81,8 +132,41 @@ fn explained(message: &str, text: &str) -> (String, Option<String>) {
                 Some(help.to_owned()),
             )
         }
-        _ => (in_toml_words(message), None),
+        _ => wrong_kind(message, text).unwrap_or_else(|| (message.to_owned(), None)),
     }
+}
+
+/// Keys of the file itself that are no tables: written below a table, they are taken for the table's.
+const TOP: [&str; 4] = ["version", "name", "timezone", "packages"];
+
+/// What `message` means if it is that a value is of another kind than it must be.
+fn wrong_kind(message: &str, text: &str) -> Option<(String, Option<String>)> {
+    let (_, expected) = message
+        .strip_prefix("invalid type: ")?
+        .rsplit_once(", expected ")?;
+    let (kind, help) = match expected {
+        "a string" => ("text in quotes", format!("write it as `\"{text}\"`")),
+        "i64" | "an integer" => {
+            let bare = text.trim_matches(['"', '\'']);
+            let help = match bare.parse::<i64>() {
+                Ok(_) => format!("leave the quotes out: `{bare}`"),
+                Err(_) => "such as 1".to_owned(),
+            };
+            ("a whole number", help)
+        }
+        "a sequence" if text.starts_with('[') => {
+            let many = text.replace('[', "[[").replace(']', "]]");
+            ("a list of tables", format!("write it as `{many}`"))
+        }
+        "a sequence" => ("a list", format!("write it as `[{text}]`")),
+        _ => (
+            "a table",
+            "it begins with its name in brackets: `[network]`".to_owned(),
+        ),
+    };
+    // What fills several lines is shown anyway.
+    let help = (text.lines().count() == 1).then_some(help);
+    Some((format!("this must be {kind}"), help))
 }
 
 /// How errors about text without quotes begin.
@@ -94,7 +178,7 @@ const UNQUOTED: [&str; 3] = [
 
 /// Which of the known words, between which others stand, was meant.
 fn meant(word: &str, known: &[&str]) -> String {
-    let known: Vec<&str> = known.iter().skip(1).step_by(2).copied().collect();
+    let known = words(known);
     let nearest = known
         .iter()
         .copied()
@@ -103,6 +187,11 @@ fn meant(word: &str, known: &[&str]) -> String {
         Some(nearest) => format!("is `{nearest}` meant? known are: {}", known.join(", ")),
         None => format!("known are: {}", known.join(", ")),
     }
+}
+
+/// Every other one, as between them stands what joins them.
+fn words<'a>(known: &[&'a str]) -> Vec<&'a str> {
+    known.iter().skip(1).step_by(2).copied().collect()
 }
 
 /// Whether somebody who wrote `word` may have meant `other`.
@@ -117,25 +206,17 @@ fn likeness(word: &str, other: &str) -> f64 {
     strsim::jaro_winkler(&word, other).max(if one_slip { 0.9 } else { 0.0 })
 }
 
-fn in_toml_words(message: &str) -> String {
-    let message = match message.split_once("struct ") {
-        Some((before, _)) => format!("{before}a table"),
-        None => message.to_owned(),
-    };
-    message
-        .replace("a sequence", "a list")
-        .replace(": map,", ": table,")
-        .replace("i64", "an integer")
-}
+/// What was taken out: its key, and where the list begins that it was an element of.
+type Removed = (String, Option<usize>);
 
-/// Takes out the entry whose key or value lies at `span`, and returns its key.
-fn remove_from_table(table: &mut DeTable<'_>, span: &Range<usize>) -> Option<String> {
+/// Takes out the entry whose key or value lies at `span`.
+fn remove_from_table(table: &mut DeTable<'_>, span: &Range<usize>) -> Option<Removed> {
     let found = table
         .iter()
         .find(|(key, value)| key.span() == *span || value.span() == *span);
     if let Some(key) = found.map(|(key, _)| key.clone()) {
         table.remove(&key);
-        return Some(key.into_inner().into_owned());
+        return Some((key.into_inner().into_owned(), None));
     }
     table
         .iter_mut()
@@ -151,7 +232,8 @@ fn remove_from_array(
     value: &mut Spanned<DeValue<'_>>,
     key: &str,
     span: &Range<usize>,
-) -> Option<String> {
+) -> Option<Removed> {
+    let begin = value.span().start;
     let DeValue::Array(array) = value.get_mut() else {
         return None;
     };
@@ -161,7 +243,7 @@ fn remove_from_array(
             .filter(|element| element.span() != *span)
             .cloned()
             .collect();
-        return Some(key.to_owned());
+        return Some((key.to_owned(), Some(begin)));
     }
     array
         .iter_mut()

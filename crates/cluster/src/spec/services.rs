@@ -160,11 +160,15 @@ impl Check<'_> {
             .map(|(_, whose)| (*whose, None));
         if let Some((other, place)) = taken.or_else(|| ports.0.get(&number).cloned()) {
             // One of them is written down, since the defaults differ.
+            let also = span.as_ref().and(place.clone());
             let span = span.clone().or(place).unwrap_or(0..0);
-            self.problems.error(
+            let problem = self.problems.error(
                 span,
                 format!("{other} and {whose} both want port {number} on every node"),
             );
+            if let Some(also) = also {
+                problem.also(also, format!("for {other}"));
+            }
         }
         ports.0.insert(number, (whose, span));
         number

@@ -54,7 +54,7 @@ impl Check<'_> {
         };
         let shared = match nas.shared {
             Some(shared) => {
-                if !exports.contains(shared.get_ref()) {
+                if !exports.is_empty() && !exports.contains(shared.get_ref()) {
                     self.problems
                         .error(
                             shared.span(),
