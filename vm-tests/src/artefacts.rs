@@ -14,18 +14,40 @@ const VERSION: u32 = 1;
 /// The size of a machine's disk in MiB; what is not used takes no room.
 const DISK: u32 = 4096;
 
-/// Memory of a node in MiB. A real Pi has more; this is what Docker and a miner need.
-pub const NODE_MEMORY: u32 = 768;
+/// How large a machine is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Size {
+    /// Emulated CPUs.
+    pub cpus: u8,
+    /// Memory in MiB.
+    pub memory: u32,
+}
 
-/// Memory of the household machine in MiB.
-pub const HOUSEHOLD_MEMORY: u32 = 384;
+impl Size {
+    /// A node, unless somebody asks for another. A real Pi has more; this is what Docker and a miner need.
+    pub const NODE: Size = Size {
+        cpus: 1,
+        memory: 768,
+    };
 
-/// Boots, or takes from the store, the template of the nodes.
+    /// The household machine.
+    pub const HOUSEHOLD: Size = Size {
+        cpus: 1,
+        memory: 384,
+    };
+}
+
+/// Boots, or takes from the store, the template of nodes of a size.
 ///
 /// # Errors
 /// When it cannot be built or does not boot.
-pub fn node_template(store: &Store, rootfs: &RootFs, supervisor: &[String]) -> Result<Template> {
-    template_of(store, "node", rootfs, NODE_MEMORY, supervisor)
+pub fn node_template(
+    store: &Store,
+    rootfs: &RootFs,
+    size: Size,
+    supervisor: &[String],
+) -> Result<Template> {
+    template_of(store, "node", rootfs, size, supervisor)
 }
 
 /// Boots, or takes from the store, the template of the household machine.
@@ -37,14 +59,14 @@ pub fn household_template(
     rootfs: &RootFs,
     supervisor: &[String],
 ) -> Result<Template> {
-    template_of(store, "household", rootfs, HOUSEHOLD_MEMORY, supervisor)
+    template_of(store, "household", rootfs, Size::HOUSEHOLD, supervisor)
 }
 
 fn template_of(
     store: &Store,
     name: &str,
     rootfs: &RootFs,
-    memory: u32,
+    size: Size,
     supervisor: &[String],
 ) -> Result<Template> {
     let (card, lab) = (rootfs::node_layer(), guest::layer());
@@ -78,8 +100,8 @@ fn template_of(
         made_from: key.hex(),
         kernel: &in_machine("vmlinuz"),
         initramfs: &in_machine("initramfs"),
-        memory,
-        cpus: 1,
+        memory: size.memory,
+        cpus: size.cpus,
     };
     Template::get(store, &recipe, supervisor)
         .with_context(|| format!("no template of the {name} machine"))

@@ -9,6 +9,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
+use bramble_lab::Attached;
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 use quick_junit::{NonSuccessKind, TestCase, TestCaseStatus, TestSuite};
 use serde::Serialize;
@@ -19,6 +20,8 @@ pub struct Report {
     started: Instant,
     bars: Option<MultiProgress>,
     done: Mutex<Vec<Done>>,
+    /// Whose CPU time is counted.
+    lab: Mutex<Option<Attached>>,
 }
 
 /// A stage that has ended.
@@ -30,6 +33,8 @@ pub struct Done {
     pub start: f64,
     /// How long it took, in seconds.
     pub seconds: f64,
+    /// CPU time that all machines of the lab used meanwhile, in seconds, where there was a lab.
+    pub cpu: Option<f64>,
     /// What it came to, in a few words.
     pub note: String,
     /// Why it failed, if it did.
@@ -54,7 +59,20 @@ impl Report {
             started: Instant::now(),
             bars,
             done: Mutex::default(),
+            lab: Mutex::default(),
         }
+    }
+
+    /// Counts the CPU time of a lab's machines from now on.
+    pub fn count(&self, lab: &Attached) {
+        *lock(&self.lab) = Some(lab.clone());
+    }
+
+    /// CPU time of the lab's machines so far, in seconds.
+    fn cpu(&self) -> Option<f64> {
+        let lab = lock(&self.lab).clone()?;
+        let milliseconds = lab.usage().ok()?.cpu;
+        Some(Duration::from_millis(milliseconds).as_secs_f64())
     }
 
     /// Runs a stage. Its error says which stage it was.
@@ -72,7 +90,9 @@ impl Report {
         if stage.bar.is_none() {
             eprintln!("{:>6.1}s  begin  {name}", start.as_secs_f64());
         }
+        let cpu = self.cpu().unwrap_or_default();
         let outcome = work(&stage);
+        let cpu = self.cpu().map(|now| (now - cpu).max(0.0));
         let seconds = (self.started.elapsed() - start).as_secs_f64();
         let note = lock(&stage.note).clone();
         let failure = outcome.as_ref().err().map(|error| format!("{error:#}"));
@@ -83,6 +103,7 @@ impl Report {
             name: name.to_owned(),
             start: start.as_secs_f64(),
             seconds,
+            cpu,
             note,
             failure,
         });
@@ -145,6 +166,7 @@ impl Report {
                 name: self.name.clone(),
                 start: 0.0,
                 seconds: self.started.elapsed().as_secs_f64(),
+                cpu: None,
                 note: String::new(),
                 failure: failure.map(str::to_owned),
             });
@@ -220,7 +242,10 @@ fn timing_table(stages: &[Done], total: f64) -> String {
         let column = (seconds / total.max(0.1) * WIDTH).round().clamp(0.0, WIDTH) as usize;
         column
     };
-    let mut table = format!("{:<22} {:>8} {:>8}\n", "stage", "begin", "seconds");
+    let mut table = format!(
+        "{:<22} {:>8} {:>8} {:>8}\n",
+        "stage", "begin", "seconds", "guests' CPU"
+    );
     for stage in stages {
         let (before, until) = (column(stage.start), column(stage.start + stage.seconds));
         let bar = " ".repeat(before) + &"█".repeat((until - before).max(1));
@@ -229,13 +254,15 @@ fn timing_table(stages: &[Done], total: f64) -> String {
         } else {
             ""
         };
+        let cpu = stage.cpu.map_or(String::new(), |cpu| format!("{cpu:.1}"));
         let _ = writeln!(
             table,
-            "{:<22} {:>8.1} {:>8.1}  {bar}{mark}",
+            "{:<22} {:>8.1} {:>8.1} {cpu:>11}  {bar}{mark}",
             stage.name, stage.start, stage.seconds
         );
     }
-    let _ = writeln!(table, "{:<22} {:>8} {total:>8.1}", "total", "");
+    let cpu: f64 = stages.iter().filter_map(|stage| stage.cpu).sum();
+    let _ = writeln!(table, "{:<22} {:>8} {total:>8.1} {cpu:>11.1}", "total", "");
     table
 }
 
@@ -250,6 +277,7 @@ mod tests {
             name: name.to_owned(),
             start,
             seconds,
+            cpu: (name == "search").then_some(seconds * 1.9),
             note: String::new(),
             failure: failure.map(str::to_owned),
         }

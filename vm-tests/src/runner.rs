@@ -46,13 +46,13 @@ pub struct Ended {
 }
 
 /// A lab that stands, for the next scenario to use.
-struct Standing {
+pub(crate) struct Standing {
     /// What its cluster was made of.
     file: String,
-    cluster: Cluster,
-    place: Place,
+    pub(crate) cluster: Cluster,
+    pub(crate) place: Place,
     operator: Operator,
-    lab: Lab,
+    pub(crate) lab: Lab,
     /// The port of this machine that leads to its search service.
     web: u16,
     /// Whether it is a cluster with a search service.
@@ -115,7 +115,10 @@ fn perform(
         On::NewMachines(body) | On::Cluster(body) => body,
     };
     let mut stands = match standing.take() {
-        Some(stands) => stands,
+        Some(stands) => {
+            report.count(stands.lab.attached());
+            stands
+        }
         None => stand_up(done.scenario, report, bench, options)?,
     };
     let as_cluster = matches!(done.scenario.on, On::Cluster(_));
@@ -196,7 +199,7 @@ fn cluster_file(scenario: &Scenario, options: &Options) -> Result<(PathBuf, Stri
 }
 
 /// Machines out of the box, and an operator who has keys.
-fn stand_up(
+pub(crate) fn stand_up(
     scenario: &Scenario,
     report: &Report,
     bench: &Bench,
@@ -220,8 +223,10 @@ fn stand_up(
             &place,
             &bench.node,
             &bench.household,
+            &bench.backend,
             &bench.supervisor,
         )?;
+        report.count(lab.attached());
         setting::wait_until_online(&mut lab, &cluster, |online, all| {
             stage.note(format!("{online} of {all} online"))
         })?;

@@ -5,8 +5,8 @@ use std::sync::OnceLock;
 
 use anyhow::{Result, bail};
 use bramble_cluster::spec::Cluster;
-use bramble_lab::Lab;
 use bramble_lab::template::Template;
+use bramble_lab::{Backend, Lab};
 use serde::Serialize;
 
 use crate::operator::{Operator, Programs};
@@ -74,6 +74,8 @@ pub struct Bench {
     pub node: Template,
     /// The one that the household is cloned from.
     pub household: Template,
+    /// What machines run as.
+    pub backend: Backend,
     /// How a lab's supervisor is started, see [`Lab::launch`].
     pub supervisor: Vec<String>,
     /// What the cluster is to compute.

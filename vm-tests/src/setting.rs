@@ -12,7 +12,7 @@ use bramble_cluster::spec::{Cluster, Node, Role};
 use bramble_image::layer::Layer;
 use bramble_lab::identity::Identity;
 use bramble_lab::template::Template;
-use bramble_lab::{Definition, Event, Gateway, Happened, Lab, Machine, Waiting, guest};
+use bramble_lab::{Backend, Definition, Event, Gateway, Happened, Lab, Machine, Waiting, guest};
 
 use crate::household;
 use crate::operator::Files;
@@ -77,6 +77,7 @@ pub fn start(
     place: &Place,
     node: &Template,
     household: &Template,
+    backend: &Backend,
     supervisor: &[String],
 ) -> Result<(Lab, u16)> {
     let files = place.files();
@@ -107,6 +108,7 @@ pub fn start(
     let definition = Definition {
         logs: place.logs.clone(),
         scratch: Some(place.scratch.clone()),
+        backend: backend.clone(),
         machines,
         gateway: Some(gateway),
     };

@@ -5,7 +5,6 @@
 //! kills whoever bears the mark. Labs have a keeper of their own, which also puts their files away, and bear no mark.
 
 use std::env;
-use std::fs;
 use std::io::{self, Read, Write};
 use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, Stdio};
@@ -13,6 +12,7 @@ use std::thread;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
+use bramble_lab::mark;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
@@ -107,28 +107,18 @@ fn sweep(mark: &str) -> Result<usize> {
     bail!("processes with {MARK}={mark} in their environment do not end")
 }
 
-/// Processes that bear the mark. Those of others cannot be looked into, and are not ours.
+/// Processes that bear the mark.
 fn bearers(mark: &str) -> Result<Vec<Pid>> {
-    let processes = fs::read_dir("/proc").context("cannot list processes")?;
-    let ids = processes.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok());
-    Ok(ids
-        .filter(|id: &i32| {
-            fs::read(format!("/proc/{id}/environ"))
-                .is_ok_and(|environment| bears(&environment, mark))
-        })
-        .map(Pid::from_raw)
+    let marked = mark::bearers(MARK)?.into_iter();
+    Ok(marked
+        .filter(|(_, marks)| bears(marks, mark))
+        .map(|(id, _)| id)
         .collect())
 }
 
-/// Whether an environment, as proc(5) shows it, has the mark.
-fn bears(environment: &[u8], mark: &str) -> bool {
-    let prefix = format!("{MARK}=");
-    let variable = |entry: &[u8]| {
-        let marks = entry.strip_prefix(prefix.as_bytes())?.to_vec();
-        String::from_utf8(marks).ok()
-    };
-    let marks = environment.split(|&byte| byte == 0).find_map(variable);
-    marks.is_some_and(|marks| marks.split(',').any(|one| one == mark))
+/// Whether a mark is among those that a process was given.
+fn bears(marks: &str, mark: &str) -> bool {
+    marks.split(',').any(|one| one == mark)
 }
 
 #[cfg(test)]
@@ -137,9 +127,8 @@ mod tests {
 
     #[test]
     fn marks_are_told_apart() {
-        let environment = b"A=BRAMBLE_RUN=1.5\0BRAMBLE_RUN=1.5,2.7\0PATH=/bin\0";
         for (mark, wanted) in [("1.5", true), ("2.7", true), ("1.50", false), ("7", false)] {
-            assert_eq!(bears(environment, mark), wanted, "{mark}");
+            assert_eq!(bears("1.5,2.7", mark), wanted, "{mark}");
         }
         let here = format!("1.5,{}.7", std::process::id());
         assert_eq!(own(&here), here.rsplit(',').next());

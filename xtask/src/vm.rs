@@ -1,6 +1,8 @@
 //! `cargo xtask vm`: a lab that runs.
 
 mod fault;
+mod gc;
+mod hardware;
 
 use std::fs::File;
 use std::io::{self, IsTerminal, Read, Write};
@@ -28,7 +30,9 @@ Examples:
   cargo xtask vm console worker3
   cargo xtask vm bramble status
   cargo xtask vm fault worker3 --cut 60s
-  cargo xtask vm down")]
+  cargo xtask vm down
+  cargo xtask vm gc --dry-run
+  cargo xtask vm diff-hardware")]
 pub(crate) struct Args {
     /// Which lab, where several run
     #[arg(long, global = true, value_name = "NAME")]
@@ -63,6 +67,8 @@ enum Verb {
     Ls,
     /// End a lab
     Down,
+    Gc(gc::Args),
+    DiffHardware(hardware::Args),
     /// The process that owns a lab; started by it
     #[command(hide = true)]
     Supervise {
@@ -94,6 +100,8 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         Verb::Fault(args) => fault::run(&lab()?, args),
         Verb::Ls => list(),
         Verb::Down => lab()?.down(),
+        Verb::Gc(args) => gc::run(args),
+        Verb::DiffHardware(args) => hardware::run(args),
         Verb::Supervise { dir } => supervise(dir),
         Verb::Watch { mark } => leash::watch(mark),
     }

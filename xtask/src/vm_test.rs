@@ -7,10 +7,11 @@ use std::thread;
 
 use anyhow::{Result, bail};
 use bramble_image::rootfs;
-use bramble_lab::Usage;
 use bramble_lab::template::Template;
+use bramble_lab::{Backend, Usage};
+use bramble_store::Store;
 use serde::Serialize;
-use vm_tests::artefacts;
+use vm_tests::artefacts::{self, Size};
 use vm_tests::operator::Programs;
 use vm_tests::pipeline::{self, Answer, Search};
 use vm_tests::report::{self, Done, Report, Stage};
@@ -35,6 +36,8 @@ Examples:
   cargo xtask vm-test --list
   cargo xtask vm-test partition power-cut
   cargo xtask vm-test --when nightly --skip three-managers
+  cargo xtask vm-test first-light --launcher containers
+  cargo xtask vm-test --nodes 2 --cpus 4 --memory 4096
 
 As root on Debian, what is missing is installed first; otherwise the command for it is shown.")]
 pub(crate) struct Args {
@@ -67,12 +70,35 @@ pub(crate) struct Args {
     /// Print what came out as JSON, an object for each scenario
     #[arg(long)]
     json: bool,
+    #[command(flatten)]
+    materials: Materials,
+}
+
+/// What machines, and what they run, are made from.
+#[derive(clap::Args)]
+pub(crate) struct Materials {
+    /// What the machines run as: processes, or containers of a Docker engine
+    #[arg(long, value_enum, value_name = "KIND", default_value = "processes")]
+    launcher: Launcher,
+    /// Emulated CPUs of each node: one is the fastest where the host has few, a Pi has four
+    #[arg(long, value_name = "N", default_value_t = Size::NODE.cpus, value_parser = clap::value_parser!(u8).range(1..=8))]
+    cpus: u8,
+    /// Memory of each node in MiB
+    #[arg(long, value_name = "MIB", default_value_t = Size::NODE.memory, value_parser = clap::value_parser!(u32).range(512..=8192))]
+    memory: u32,
     /// Compile for the nodes by means of `cross` (see Cross.toml)
     #[arg(long)]
     cross: bool,
     /// A Debian mirror for the machines' packages [default: where apt gets this machine's from]
     #[arg(long, value_name = "URL", env = "BRAMBLE_DEBIAN_MIRROR")]
     mirror: Option<String>,
+}
+
+/// What machines run as.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum Launcher {
+    Processes,
+    Containers,
 }
 
 fn when(text: &str) -> Result<When, String> {
@@ -114,7 +140,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     let ended = runner::run(
         &scenarios,
         &options,
-        |report| build(args, report),
+        |report| build(&args.materials, args.seeds, report),
         |it| {
             tell(it, scenarios.len() > 1);
         },
@@ -194,11 +220,21 @@ fn verdict(ended: Vec<Ended>) -> Result<()> {
 }
 
 /// Programs and machines have nothing to do with each other, so they are built side by side.
-fn build(args: &Args, report: &Report) -> Result<Bench> {
+pub(crate) fn build(args: &Materials, seeds: u64, report: &Report) -> Result<Bench> {
     report.stage("tools", |_| doctor::ensure(Scope::Rehearse, true))?;
+    let backend = match args.launcher {
+        Launcher::Processes => Backend::Processes,
+        Launcher::Containers => report.stage("container of a machine", |stage| {
+            let backend = Backend::containers(&Store::open()?)?;
+            if let Backend::Containers { image } = &backend {
+                stage.note(image);
+            }
+            anyhow::Ok(backend)
+        })?,
+    };
     let supervisor = vm::supervisor()?;
     let (programs, [node, household]) = thread::scope(|scope| {
-        let machines = scope.spawn(|| templates(report, args.mirror.as_deref(), &supervisor));
+        let machines = scope.spawn(|| templates(report, args, &supervisor));
         let programs = programs(report, args);
         let machines = machines
             .join()
@@ -212,19 +248,20 @@ fn build(args: &Args, report: &Report) -> Result<Bench> {
             .into(),
         fill: "guarded".to_owned(),
         rng: "dotnet".to_owned(),
-        seeds: args.seeds,
+        seeds,
     };
     Ok(Bench {
         programs,
         node,
         household,
+        backend,
         supervisor,
         search,
         alone: OnceLock::new(),
     })
 }
 
-fn programs(report: &Report, args: &Args) -> Result<Programs> {
+fn programs(report: &Report, args: &Materials) -> Result<Programs> {
     let for_nodes = report.stage("programs for nodes", |stage| {
         let choice = cross::choose(args.cross)?;
         stage.note(format!("by {choice}"));
@@ -244,12 +281,12 @@ fn programs(report: &Report, args: &Args) -> Result<Programs> {
     })
 }
 
-fn templates(
-    report: &Report,
-    mirror: Option<&str>,
-    supervisor: &[String],
-) -> Result<[Template; 2]> {
-    let inputs = lock::inputs(mirror)?;
+fn templates(report: &Report, args: &Materials, supervisor: &[String]) -> Result<[Template; 2]> {
+    let inputs = lock::inputs(args.mirror.as_deref())?;
+    let size = Size {
+        cpus: args.cpus,
+        memory: args.memory,
+    };
     let (node, household) = report.stage("root file systems", |stage| {
         let node = rootfs::node().get(&inputs, None)?;
         let household = rootfs::household().get(&inputs, Some(&node))?;
@@ -258,7 +295,7 @@ fn templates(
     })?;
     report.stage("templates", |stage| {
         let templates = [
-            artefacts::node_template(&inputs.store, &node, supervisor)?,
+            artefacts::node_template(&inputs.store, &node, size, supervisor)?,
             artefacts::household_template(&inputs.store, &household, supervisor)?,
         ];
         say_whether_cached(stage, templates.iter().all(Template::was_cached));

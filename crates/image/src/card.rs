@@ -73,7 +73,7 @@ enable_uart=1
 ";
 
 /// The kernel's command line.
-fn command_line() -> String {
+pub fn command_line() -> String {
     format!(
         "console=tty0 console=ttyS1,115200 root={} rootfstype=ext4 rw rootwait net.ifnames=0\n",
         partuuid(2)

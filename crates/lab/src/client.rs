@@ -17,10 +17,12 @@ use anyhow::{Context, Result, bail};
 use crate::definition::{Definition, Event, Happened, Machine, Reply, Request, Usage};
 use crate::fault::{Affliction, Fault};
 use crate::qemu::Sockets;
+use crate::remains;
 use crate::rundir::RunDir;
 
-/// How long a supervisor may take to open its control socket, and to clear everything away.
-const PROMPT: Duration = Duration::from_secs(30);
+/// How long a supervisor may take to start all QEMUs, and to clear everything away: an engine takes up to seconds for
+/// each container on a busy machine.
+const PROMPT: Duration = Duration::from_secs(120);
 
 /// A running lab. It ends when this is dropped, or when the process that holds it ends in any way, unless it
 /// was detached.
@@ -56,12 +58,15 @@ impl Lab {
     /// error.
     pub fn launch(name: &str, definition: &Definition, supervisor: &[String]) -> Result<Lab> {
         let dir = RunDir::create(name)?;
+        let run = dir.begin(definition.scratch.as_deref())?;
         let logs = definition.logs.clone();
         fs::create_dir_all(&logs).with_context(|| format!("cannot make {}", logs.display()))?;
         let (program, arguments) = supervisor.split_first().context("no supervisor to start")?;
         let mut child = Command::new(program)
             .args(arguments)
             .arg(dir.path())
+            // All that it starts is known by it.
+            .env(remains::RUN, run.to_string())
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(File::create(logs.join("supervisor.log"))?)

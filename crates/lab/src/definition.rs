@@ -7,6 +7,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::fault::{Affliction, Fault};
+use crate::launcher::Backend;
 
 /// A lab: its machines and how the host reaches them.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -15,6 +16,9 @@ pub struct Definition {
     pub logs: PathBuf,
     /// What the machines' disks and identities are in, and nothing else; it goes with the lab.
     pub scratch: Option<PathBuf>,
+    /// What the machines run as.
+    #[serde(default)]
+    pub backend: Backend,
     /// The machines, started all at once.
     pub machines: Vec<Machine>,
     /// The host's way onto the network; without it there is none.

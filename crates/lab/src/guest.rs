@@ -1,4 +1,4 @@
-//! What a machine of a lab has that a card has not: all of it, in one place.
+//! The files that a machine of a lab has and a card has not:
 //!
 //! - a unit that says on the console when the machine has settled after booting, so that it can be saved; before,
 //!   it has started and stopped Docker once, if there is one, and left containerd running;
@@ -6,8 +6,7 @@
 //! - a unit that says on the console when the machine is online again after a later boot;
 //! - a console that is logged in already.
 //!
-//! Beyond files: the kernel is started directly, without page table isolation, on QEMU's `virt` board, with a virtio
-//! disk and network card.
+//! What else is different is in [`crate::hardware`].
 
 use bramble_image::layer::Layer;
 
@@ -116,6 +115,20 @@ ExecStart=
 ExecStart=-/sbin/agetty --autologin root --keep-baud 115200 %I $TERM
 ";
 
+/// The files' paths.
+#[cfg(test)]
+pub(crate) fn paths() -> Vec<String> {
+    let mut archive = Vec::new();
+    layer().write_tar(&mut archive).expect("an archive");
+    let mut archive = tar::Archive::new(archive.as_slice());
+    let entries = archive.entries().expect("entries").map(|entry| {
+        let entry = entry.expect("an entry");
+        let path = entry.path().expect("a path").display().to_string();
+        (!entry.header().entry_type().is_dir()).then_some(path)
+    });
+    entries.flatten().collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -123,20 +136,7 @@ mod tests {
 
     #[test]
     fn units_start_what_is_there() {
-        let mut archive = Vec::new();
-        layer().write_tar(&mut archive).expect("an archive");
-        let paths: Vec<String> = tar::Archive::new(archive.as_slice())
-            .entries()
-            .expect("entries")
-            .map(|entry| {
-                entry
-                    .expect("an entry")
-                    .path()
-                    .expect("a path")
-                    .display()
-                    .to_string()
-            })
-            .collect();
+        let paths = paths();
         for unit in [IDENTITY_UNIT, SETTLED_UNIT, ONLINE_UNIT] {
             let start = unit
                 .lines()

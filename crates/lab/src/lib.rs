@@ -35,7 +35,7 @@
 //! use bramble_image::layer::Layer;
 //! use bramble_lab::identity::Identity;
 //! use bramble_lab::template::{Recipe, Template};
-//! use bramble_lab::{Definition, Fault, Lab, Waiting, guest, supervise};
+//! use bramble_lab::{Backend, Definition, Fault, Lab, Waiting, guest, supervise};
 //! use bramble_store::Store;
 //!
 //! fn main() -> anyhow::Result<()> {
@@ -79,6 +79,7 @@
 //!     let definition = Definition {
 //!         logs: PathBuf::from("target/example/logs"),
 //!         scratch: Some(scratch),
+//!         backend: Backend::Processes,
 //!         machines,
 //!         gateway: None,
 //!     };
@@ -104,7 +105,9 @@
 //! ```
 
 pub mod guest;
+pub mod hardware;
 pub mod identity;
+pub mod mark;
 pub mod template;
 
 mod client;
@@ -112,10 +115,11 @@ mod console;
 mod deed;
 mod definition;
 mod fault;
+mod launcher;
 mod link;
-mod process;
 mod qemu;
 mod qmp;
+mod remains;
 mod rundir;
 mod supervisor;
 mod switch;
@@ -124,6 +128,8 @@ mod typing;
 pub use client::{Attached, Lab, Waiting};
 pub use definition::{Definition, Event, Gateway, Happened, Machine, Reply, Request, Start, Usage};
 pub use fault::{Affliction, Direction, Fault, Impairment, Rate, Share};
+pub use launcher::Backend;
 pub use qemu::version as qemu_version;
+pub use remains::{Remains, remains};
 pub use rundir::RunDir;
 pub use supervisor::supervise;

@@ -6,6 +6,7 @@ use std::process::Command;
 use anyhow::{Context, Result};
 
 use crate::definition::{Gateway, Machine, Start};
+use crate::launcher::Files;
 
 /// The program.
 pub(crate) const PROGRAM: &str = "qemu-system-aarch64";
@@ -36,6 +37,11 @@ impl Sockets<'_> {
     /// A machine's console, listened on by the supervisor.
     pub(crate) fn console(self, name: &str) -> PathBuf {
         self.0.join(format!("{name}.tty"))
+    }
+
+    /// The machine protocol (QMP) of a QEMU, listened on by the supervisor.
+    pub(crate) fn qmp(self, name: &str) -> PathBuf {
+        self.0.join(format!("{name}.qmp"))
     }
 
     /// Where requests are answered.
@@ -101,11 +107,8 @@ pub(crate) fn machine(machine: &Machine, sockets: Sockets) -> Vec<String> {
         ),
         "-serial".to_owned(),
         "chardev:console".to_owned(),
-        "-chardev".to_owned(),
-        "stdio,id=qmp,signal=off".to_owned(),
-        "-mon".to_owned(),
-        "chardev=qmp,mode=control".to_owned(),
     ];
+    argv.extend(monitor(&sockets.qmp(&machine.name)));
     match &machine.start {
         Start::Boot { .. } => {}
         // It gets its network card once it runs.
@@ -113,6 +116,41 @@ pub(crate) fn machine(machine: &Machine, sockets: Sockets) -> Vec<String> {
         Start::Cold { mac } => argv.extend(network_card(mac, &sockets.port(&machine.name))),
     }
     argv
+}
+
+/// What QEMU opens of a machine's, beside the disks under its disk.
+pub(crate) fn files(machine: &Machine, sockets: Sockets) -> Files {
+    let name = &machine.name;
+    let mut files = Files {
+        own: vec![sockets.port(name), sockets.console(name), sockets.qmp(name)],
+        disk: Some(machine.disk.clone()),
+        shared: vec![machine.kernel.clone(), machine.initramfs.clone()],
+    };
+    match &machine.start {
+        // The state is written beside it.
+        Start::Boot { ram } => files.own.extend(ram.parent().map(Path::to_owned)),
+        Start::Clone {
+            ram,
+            state,
+            identity,
+            ..
+        } => {
+            files.own.push(identity.clone());
+            files.shared.extend([ram.clone(), state.clone()]);
+        }
+        Start::Cold { .. } => {}
+    }
+    files
+}
+
+/// By what QEMU takes orders: it connects to a socket that the supervisor listens on, in a container as well.
+fn monitor(socket: &Path) -> [String; 4] {
+    [
+        "-chardev".to_owned(),
+        format!("socket,id=qmp,path={}", socket.display()),
+        "-mon".to_owned(),
+        "chardev=qmp,mode=control".to_owned(),
+    ]
 }
 
 /// The network card of a machine that has it from the start. See [`machine`] for that of a clone.
@@ -151,7 +189,7 @@ pub(crate) fn gateway(gateway: &Gateway, sockets: Sockets) -> Vec<String> {
         "stream,id=lan,server=off,addr.type=unix,addr.path={}",
         sockets.port(crate::switch::GATEWAY).display()
     );
-    [
+    let bridge = [
         "-machine",
         "none",
         "-nodefaults",
@@ -165,13 +203,13 @@ pub(crate) fn gateway(gateway: &Gateway, sockets: Sockets) -> Vec<String> {
         &stream,
         "-netdev",
         "hubport,id=hub-lan,hubid=0,netdev=lan",
-        "-chardev",
-        "stdio,id=qmp,signal=off",
-        "-mon",
-        "chardev=qmp,mode=control",
-    ]
-    .map(str::to_owned)
-    .into()
+    ];
+    let monitor = monitor(&sockets.qmp(crate::switch::GATEWAY));
+    bridge
+        .map(str::to_owned)
+        .into_iter()
+        .chain(monitor)
+        .collect()
 }
 
 /// The version of the QEMU that would be run, as it says it.
@@ -189,11 +227,27 @@ pub fn version() -> Result<String> {
     Ok(text.lines().next().unwrap_or_default().to_owned())
 }
 
+/// The command lines of a machine in each way that it may start.
+#[cfg(test)]
+pub(crate) fn examples() -> Vec<Vec<String>> {
+    let mac = "dc:a6:32:b0:00:03".to_owned();
+    let ways = [
+        Start::Boot {
+            ram: "/store/template/ram".into(),
+        },
+        tests::clone(),
+        Start::Cold { mac },
+    ];
+    let sockets = Sockets(Path::new("/run/lab"));
+    let argv = |way| machine(&tests::example(way), sockets);
+    ways.into_iter().map(argv).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn example(start: Start) -> Machine {
+    pub(super) fn example(start: Start) -> Machine {
         Machine {
             name: "worker3".to_owned(),
             kernel: "/store/boot/vmlinuz".into(),
@@ -206,7 +260,7 @@ mod tests {
         }
     }
 
-    fn clone() -> Start {
+    pub(super) fn clone() -> Start {
         Start::Clone {
             ram: "/store/template/ram".into(),
             state: "/store/template/state".into(),

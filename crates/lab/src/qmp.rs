@@ -1,4 +1,4 @@
-//! The QEMU machine protocol, over a child's standard input and output: no socket to leave behind.
+//! The QEMU machine protocol, over a socket that QEMU connects to.
 //!
 //! One JSON object a line, see QEMU's "QMP Reference Manual". A dozen commands are used, so a client of our
 //! own is smaller than generated bindings, and compiles in no time.
@@ -23,8 +23,8 @@ struct Connection {
 }
 
 impl Qmp {
-    /// Takes over a QEMU's standard input and output and negotiates. `ended` is called once, when QEMU has
-    /// closed its output, which it does only by ending.
+    /// Takes over a QEMU's connection, to and from it, and negotiates. `ended` is called once, when QEMU has closed it,
+    /// which it does only by ending.
     ///
     /// # Errors
     /// When what is there does not speak QMP.

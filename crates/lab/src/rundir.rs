@@ -1,12 +1,91 @@
 //! Where the sockets of running labs are: a short path, readable by nobody else.
 
+use std::fmt;
 use std::fs::{self, DirBuilder, File, TryLockError};
 use std::io::ErrorKind;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
 use anyhow::{Context, Result, bail};
 use nix::unistd::getuid;
+use serde::{Deserialize, Serialize};
+
+use crate::remains::Remains;
+
+/// What all that belongs to one run of a lab is known by: its directory, and a number that no other run in that
+/// directory has.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub(crate) struct RunId {
+    directory: PathBuf,
+    number: String,
+}
+
+impl fmt::Display for RunId {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        write!(f, "{}#{}", self.directory.display(), self.number)
+    }
+}
+
+impl RunId {
+    /// A number of nobody else's.
+    fn new(directory: &Path) -> Result<RunId> {
+        let time = SystemTime::UNIX_EPOCH.elapsed()?.as_nanos();
+        Ok(RunId {
+            directory: directory.to_owned(),
+            number: format!("{}.{time}", std::process::id()),
+        })
+    }
+
+    /// What [`RunId::to_string()`] wrote.
+    pub(crate) fn parse(text: &str) -> Option<RunId> {
+        let (directory, number) = text.rsplit_once('#')?;
+        Some(RunId {
+            directory: directory.into(),
+            number: number.to_owned(),
+        })
+    }
+
+    /// What the lab is called.
+    pub(crate) fn lab(&self) -> String {
+        name(&self.directory)
+    }
+
+    /// Whether somebody keeps it alive.
+    pub(crate) fn is_alive(&self) -> Result<bool> {
+        Ok(
+            Record::read(&self.directory).is_some_and(|record| record.run == *self)
+                && is_held(&self.directory)?,
+        )
+    }
+}
+
+/// What a lab leaves behind if it is killed, for whoever finds it: kept in its directory.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Record {
+    pub(crate) run: RunId,
+    /// As in [`crate::Definition`].
+    pub(crate) scratch: Option<PathBuf>,
+}
+
+impl Record {
+    const FILE: &str = "run.json";
+
+    /// `None` where there is none, or half of one.
+    pub(crate) fn read(directory: &Path) -> Option<Record> {
+        let text = fs::read(directory.join(Record::FILE)).ok()?;
+        serde_json::from_slice(&text).ok()
+    }
+
+    fn write(&self) -> Result<()> {
+        let path = self.run.directory.join(Record::FILE);
+        fs::write(&path, serde_json::to_vec(self)?)
+            .with_context(|| format!("cannot write {}", path.display()))
+    }
+}
+
+/// The file in a lab's scratch that says whose it is.
+pub(crate) const OWNER: &str = ".lab";
 
 /// The directory of one lab. It is locked, shared, by whoever keeps the lab alive; one that nobody locks is
 /// the remains of a lab that was killed together with its supervisor, and is removed by the next.
@@ -15,6 +94,12 @@ pub struct RunDir {
     path: PathBuf,
     /// Held, not read.
     _lock: File,
+}
+
+/// What a lab is called, by its directory.
+pub(crate) fn name(directory: &Path) -> String {
+    let name = directory.file_name().unwrap_or_default();
+    name.to_string_lossy().into_owned()
 }
 
 impl RunDir {
@@ -45,6 +130,22 @@ impl RunDir {
             }
         }
         Ok(RunDir { path, ..held })
+    }
+
+    /// Gives the run a number, and notes what goes with it.
+    pub(crate) fn begin(&self, scratch: Option<&Path>) -> Result<RunId> {
+        let run = RunId::new(&self.path)?;
+        if let Some(scratch) = scratch {
+            let owner = scratch.join(OWNER);
+            fs::write(&owner, run.to_string())
+                .with_context(|| format!("cannot write {}", owner.display()))?;
+        }
+        let record = Record {
+            run,
+            scratch: scratch.map(std::path::absolute).transpose()?,
+        };
+        record.write()?;
+        Ok(record.run)
     }
 
     /// Keeps the existing directory `path` alive from here, too.
@@ -115,24 +216,49 @@ fn is_unnamed(path: &Path) -> bool {
         .is_some_and(|name| name.as_encoded_bytes().starts_with(b"."))
 }
 
-/// Removes the directories that no process holds.
-fn sweep(parent: &Path) -> Result<()> {
+/// Whether some process holds the directory of a lab.
+pub(crate) fn is_held(path: &Path) -> Result<bool> {
+    Ok(try_hold(path)?.is_none())
+}
+
+/// The directory of a dead lab, held so that nobody else sweeps it. `None` where somebody keeps the lab alive, or it is
+/// being made or removed.
+fn try_hold(path: &Path) -> Result<Option<File>> {
+    // One without a lock is being removed by its owner.
+    let Ok(lock) = File::open(lock_file(path)) else {
+        return Ok(None);
+    };
+    match lock.try_lock() {
+        Ok(()) => Ok(Some(lock)),
+        Err(TryLockError::WouldBlock) => Ok(None),
+        Err(TryLockError::Error(error)) => Err(error.into()),
+    }
+}
+
+/// The directories that no process holds.
+pub(crate) fn dead() -> Result<Vec<PathBuf>> {
+    dead_below(&parent()?)
+}
+
+fn dead_below(parent: &Path) -> Result<Vec<PathBuf>> {
+    let mut dead = Vec::new();
     for entry in
         fs::read_dir(parent).with_context(|| format!("cannot list {}", parent.display()))?
     {
         let path = entry?.path();
-        // One without a lock is being removed by its owner.
-        let Ok(lock) = File::open(lock_file(&path)) else {
-            continue;
-        };
-        if is_unnamed(&path) {
-            continue;
+        if !is_unnamed(&path) && try_hold(&path)?.is_some() {
+            dead.push(path);
         }
-        match lock.try_lock() {
-            // Two may sweep at once, and what neither could remove is swept by the next.
-            Ok(()) => drop(fs::remove_dir_all(&path)),
-            Err(TryLockError::WouldBlock) => {}
-            Err(TryLockError::Error(error)) => return Err(error.into()),
+    }
+    Ok(dead)
+}
+
+/// Puts away what dead labs have left that their directories know of.
+fn sweep(parent: &Path) -> Result<()> {
+    for path in dead_below(parent)? {
+        // Two may sweep at once.
+        if let Some(_held) = try_hold(&path)? {
+            Remains::in_directory(&path)?.clear_away()?;
         }
     }
     Ok(())

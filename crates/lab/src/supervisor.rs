@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::{self, BufRead, BufReader, Write};
 use std::net::Ipv4Addr;
+use std::os::fd::AsRawFd;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
-use std::process::Child;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::sync::{Arc, OnceLock};
@@ -14,18 +14,22 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
+use nix::sys::socket::{Shutdown, shutdown};
 use serde_json::json;
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
 use crate::console::Console;
 use crate::definition::{Definition, Event, Happened, Machine, Reply, Request, Start, Usage};
+use crate::guest;
+use crate::launcher::containers::Containers;
+use crate::launcher::processes::{self, Processes};
+use crate::launcher::{Backend, Ended, Files, Launcher, Program, Started};
 use crate::qemu::{self, IDENTITY_SLOT, NETWORK, NETWORK_SLOT, Sockets};
 use crate::qmp::Qmp;
-use crate::rundir::RunDir;
+use crate::rundir::{Record, RunDir};
 use crate::switch::{GATEWAY, Switch};
 use crate::typing::Typing;
-use crate::{guest, process};
 
 mod faults;
 
@@ -53,6 +57,13 @@ pub fn supervise(dir: &Path) -> Result<()> {
     let definition: Definition =
         serde_json::from_str(&definition).context("the lab's definition is broken")?;
 
+    let launcher: Box<dyn Launcher> = match &definition.backend {
+        Backend::Processes => Box::new(Processes),
+        Backend::Containers { image } => {
+            let record = Record::read(dir.path()).context("the lab's record is missing")?;
+            Box::new(Containers::new(image, record.run, dir.path())?)
+        }
+    };
     let (sender, inbox) = channel();
     let mut supervisor = Supervisor {
         sockets: dir.path().to_owned(),
@@ -61,7 +72,8 @@ pub fn supervise(dir: &Path) -> Result<()> {
         started: Instant::now(),
         switch: Switch::default(),
         machines: BTreeMap::new(),
-        children: Vec::new(),
+        launcher,
+        qemus: Vec::new(),
         in_force: InForce::default(),
         peak_memory: 0,
         cpu_of_the_ended: Duration::ZERO,
@@ -81,7 +93,9 @@ struct Supervisor {
     started: Instant,
     switch: Switch,
     machines: BTreeMap<String, Running>,
-    children: Vec<(String, Child)>,
+    launcher: Box<dyn Launcher>,
+    /// The QEMUs that were started, by their machines' names.
+    qemus: Vec<(String, Box<dyn Started>)>,
     /// What has befallen machines.
     in_force: InForce,
     peak_memory: u64,
@@ -146,8 +160,15 @@ impl Supervisor {
         if let Some(gateway) = self.definition.gateway.clone() {
             self.switch
                 .listen(GATEWAY, &Sockets(&self.sockets).port(GATEWAY))?;
-            let argv = qemu::gateway(&gateway, Sockets(&self.sockets));
-            self.launch(GATEWAY, &argv, 0, |_| Ok(Happened::Started))?;
+            let program = Program {
+                name: GATEWAY.to_owned(),
+                argv: qemu::gateway(&gateway, Sockets(&self.sockets)),
+                niceness: 0,
+                log: self.definition.logs.join(format!("{GATEWAY}.qemu.log")),
+                files: Files::default(),
+            };
+            // It listens on this machine's own loopback, so it is no container.
+            self.launch(program, Some(&mut Processes), |_| Ok(Happened::Started))?;
         }
         for machine in self.definition.machines.clone() {
             self.start_machine(machine)?;
@@ -193,65 +214,57 @@ impl Supervisor {
     /// Starts the QEMU of a machine that has a port and a console.
     fn switch_on(&mut self, machine: Machine) -> Result<()> {
         let sockets = Sockets(&self.sockets);
-        let argv = qemu::machine(&machine, sockets);
+        let program = Program {
+            name: machine.name.clone(),
+            argv: qemu::machine(&machine, sockets),
+            niceness: machine.niceness,
+            log: self
+                .definition
+                .logs
+                .join(format!("{}.qemu.log", machine.name)),
+            files: qemu::files(&machine, sockets),
+        };
         let port = sockets.port(&machine.name);
-        self.launch(
-            &machine.name.clone(),
-            &argv,
-            machine.niceness,
-            move |qmp| match &machine.start {
-                Start::Boot { .. } | Start::Cold { .. } => Ok(Happened::Started),
-                Start::Clone {
-                    state,
-                    identity,
-                    mac,
-                    ..
-                } => resume(qmp, state, identity, mac, &port).map(|()| Happened::Resumed),
-            },
-        )
+        self.launch(program, None, move |qmp| match &machine.start {
+            Start::Boot { .. } | Start::Cold { .. } => Ok(Happened::Started),
+            Start::Clone {
+                state,
+                identity,
+                mac,
+                ..
+            } => resume(qmp, state, identity, mac, &port).map(|()| Happened::Resumed),
+        })
     }
 
-    /// Starts a QEMU, and brings it up in a thread of its own.
+    /// Starts a QEMU, by `launcher` in place of the lab's own if there is one, and brings it up in a thread of its own.
     fn launch(
         &mut self,
-        name: &str,
-        argv: &[String],
-        niceness: u8,
+        program: Program,
+        launcher: Option<&mut dyn Launcher>,
         bring_up: impl FnOnce(&Qmp) -> Result<Happened> + Send + 'static,
     ) -> Result<()> {
-        let log = self.definition.logs.join(format!("{name}.qemu.log"));
+        let (name, log) = (program.name.clone(), program.log.clone());
         let file = File::options().create(true).append(true).open(&log);
         let mut file = file.with_context(|| format!("cannot write {}", log.display()))?;
         // To be pasted by whoever wants to start this machine alone.
-        writeln!(
-            file,
-            "{} {}",
-            qemu::PROGRAM,
-            argv.iter()
-                .map(|word| quoted(word))
-                .collect::<Vec<_>>()
-                .join(" ")
-        )?;
-        let mut child = process::spawn(qemu::PROGRAM, argv, niceness, file).with_context(|| {
-            format!(
-                "cannot run {}; `cargo xtask doctor` says how to install it",
-                qemu::PROGRAM
-            )
-        })?;
-        let pipes = (child.stdin.take(), child.stdout.take());
-        let (Some(stdin), Some(stdout)) = pipes else {
-            bail!("{name} was started without pipes")
-        };
-        self.children.push((name.to_owned(), child));
+        let words: Vec<String> = program.argv.iter().map(|word| quoted(word)).collect();
+        writeln!(file, "{} {}", qemu::PROGRAM, words.join(" "))?;
 
-        let (name, sender) = (name.to_owned(), self.sender.clone());
+        let (listener, silence) = listen_once(&Sockets(&self.sockets).qmp(&name))?;
+        let launcher = launcher.unwrap_or(self.launcher.as_mut());
+        let qemu = launcher.start(program, silence)?;
+        self.qemus.push((name.clone(), qemu));
+
+        let sender = self.sender.clone();
         let running = self.machines.entry(name.clone()).or_default();
         let (qmp, shall_end) = (running.qmp.clone(), running.shall_end.clone());
         thread::spawn(move || {
             let tell = |what| drop(sender.send(Message::Happened(Some(name.clone()), what)));
             let gone = |reason: String| Happened::Gone { reason };
             let (ended_name, ended_sender, ended_log) = (name.clone(), sender.clone(), log.clone());
-            let connected = Qmp::connect(stdin, stdout, move || {
+            let called = listener.accept().context("QEMU has ended before it called");
+            let ends = called.and_then(|(stream, _)| Ok((stream.try_clone()?, stream)));
+            let when_it_ends = move || {
                 if shall_end.load(Ordering::Relaxed) {
                     return;
                 }
@@ -259,8 +272,8 @@ impl Supervisor {
                     reason: format!("QEMU has ended: {}", last_line(&ended_log)),
                 };
                 let _ = ended_sender.send(Message::Happened(Some(ended_name), what));
-            });
-            match connected {
+            };
+            match ends.and_then(|(to, from)| Qmp::connect(to, from, when_it_ends)) {
                 Ok(connected) => {
                     let qmp = qmp.get_or_init(|| connected);
                     tell(bring_up(qmp).unwrap_or_else(|error| gone(format!("{error:#}"))));
@@ -395,9 +408,9 @@ impl Supervisor {
     }
 
     fn usage(&mut self) -> Usage {
-        let pids = || self.children.iter().map(|(_, child)| child.id());
-        let memory = pids().filter_map(process::memory).sum();
-        let cpu = self.cpu_of_the_ended + pids().filter_map(process::cpu).sum::<Duration>();
+        let ids = || self.qemus.iter().flat_map(|(_, qemu)| qemu.processes());
+        let memory = ids().filter_map(processes::memory).sum();
+        let cpu = self.cpu_of_the_ended + ids().filter_map(processes::cpu).sum::<Duration>();
         self.peak_memory = self.peak_memory.max(memory);
         Usage {
             memory,
@@ -408,18 +421,29 @@ impl Supervisor {
 
     /// Kills every QEMU, since a lab's machines have nothing to lose, and removes what was theirs.
     fn clear_away(&mut self) {
-        for (_, child) in &mut self.children {
-            // One that has ended by itself cannot be killed.
-            let _ = child.kill();
-        }
-        for (_, child) in &mut self.children {
-            let _ = child.wait();
+        for (name, qemu) in &mut self.qemus {
+            if let Err(error) = qemu.end() {
+                tracing::warn!("{name}: {error:#}");
+            }
         }
         if let Some(scratch) = &self.definition.scratch {
             // What is left of it is swept by whoever makes it anew.
             let _ = fs::remove_dir_all(scratch);
         }
     }
+}
+
+/// A socket for one QEMU to call at, and what ends the wait for its call.
+fn listen_once(path: &Path) -> Result<(UnixListener, Ended)> {
+    // A machine that was switched off has left its own.
+    let _ = fs::remove_file(path);
+    let listener = UnixListener::bind(path)?;
+    let silenced = listener.try_clone()?;
+    let silence = move || {
+        // Whoever waits for a call hears that there will be none.
+        let _ = shutdown(silenced.as_raw_fd(), Shutdown::Both);
+    };
+    Ok((listener, Box::new(silence)))
 }
 
 /// Continues a saved machine and gives it its network card and its identity.

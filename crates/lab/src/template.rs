@@ -1,6 +1,7 @@
 //! Booting once: a machine is started, left to settle, and saved; any number of clones go on from there.
 
-use std::fs::{self, File};
+use std::fs::{self, File, Permissions};
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
@@ -11,6 +12,7 @@ use bramble_store::{Artifact, Key, Store};
 use crate::client::{Lab, Waiting};
 use crate::definition::{Definition, Machine, Start};
 use crate::guest::SETTLED;
+use crate::launcher::Backend;
 use crate::qemu;
 
 /// Longest wait for a boot. It takes under a minute alone on two cores; a busy machine needs longer.
@@ -120,6 +122,7 @@ fn boot(machine: &Machine, disk: &Path, dir: &Path, supervisor: &[String]) -> Re
     let definition = Definition {
         logs: dir.join("logs"),
         scratch: None,
+        backend: Backend::Processes,
         machines: vec![machine.clone()],
         gateway: None,
     };
@@ -131,12 +134,21 @@ fn boot(machine: &Machine, disk: &Path, dir: &Path, supervisor: &[String]) -> Re
     };
     lab.wait(&settled, |_| {})
         .context("the template did not boot")?;
-    lab.attached().save(&machine.name, &dir.join("state"))?;
-    lab.down()
+    let state = dir.join("state");
+    lab.attached().save(&machine.name, &state)?;
+    lab.down()?;
+    // Nothing in it is anybody's secret, and clones may run as somebody else.
+    for file in [ram, &state, &machine.disk] {
+        fs::set_permissions(file, Permissions::from_mode(0o644))?;
+    }
+    Ok(())
 }
 
-/// Makes a qcow2 disk that takes over from `base` and leaves it as it is.
-fn overlay(base: &Path, format: &str, disk: &Path) -> Result<()> {
+/// Makes a qcow2 disk that takes over from `base`, which is `raw` or `qcow2`, and leaves it as it is.
+///
+/// # Errors
+/// When it cannot be made, or `qemu-img` is missing.
+pub fn overlay(base: &Path, format: &str, disk: &Path) -> Result<()> {
     if let Some(parent) = disk.parent() {
         fs::create_dir_all(parent)?;
     }

@@ -3,13 +3,14 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use bramble_lab::{Definition, Direction, Fault, Gateway, Impairment, Lab};
+use bramble_lab::{Backend, Definition, Direction, Fault, Gateway, Impairment, Lab};
 
 fn lab(test: &str) -> (tempfile::TempDir, Lab) {
     let logs = tempfile::tempdir().expect("a directory");
     let definition = Definition {
         logs: logs.path().to_owned(),
         scratch: None,
+        backend: Backend::Processes,
         machines: Vec::new(),
         gateway: Some(Gateway {
             subnet: "192.168.1.0/24".to_owned(),

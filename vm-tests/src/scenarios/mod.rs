@@ -2,6 +2,7 @@
 
 use crate::scenario::Scenario;
 
+mod first_light;
 mod hard_times;
 mod idempotence;
 mod join_late;
@@ -23,6 +24,7 @@ const THREE: usize = 3;
 /// Every scenario, in the order they are run in.
 pub const SCENARIOS: &[Scenario] = &[
     pipeline::SCENARIO,
+    first_light::SCENARIO,
     idempotence::SCENARIO,
     power_cut_worker::SCENARIO,
     hard_times::SCENARIO,

@@ -65,6 +65,12 @@ pub(super) const STEPS: &[Step] = &[
         run: vm_test,
         last: true,
     },
+    Step {
+        name: "containers",
+        what: "the same machines in containers of a Docker engine",
+        run: super::containers::run,
+        last: true,
+    },
 ];
 
 fn fmt() -> Result<Outcome> {

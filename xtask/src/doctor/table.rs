@@ -11,6 +11,8 @@ pub(crate) enum Scope {
     Rehearse,
     /// `cargo xtask ci`
     Ci,
+    /// CI's step `containers`, with a Docker engine that it starts
+    Containers,
 }
 
 /// One thing that must be there.
@@ -292,5 +294,16 @@ pub(crate) const REQUIREMENTS: &[Requirement] = &[
             least: &[115],
         },
         packages: &[package("chromium-driver"), package("fonts-dejavu-core")],
+    },
+    Requirement {
+        name: "Docker engine",
+        why: "machines run in its containers, as well as without",
+        scope: Scope::Containers,
+        probe: Probe::Program {
+            name: "dockerd",
+            ask: &["--version"],
+            least: &[20, 10],
+        },
+        packages: &[package("docker.io"), package("iptables")],
     },
 ];

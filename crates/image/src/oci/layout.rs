@@ -18,7 +18,7 @@ use crate::layer::Layer;
 /// [`crate::EPOCH`] as the image formats write it.
 const CREATED: &str = "2026-01-01T00:00:00Z";
 
-/// A container image of one layer, for `linux/arm64`.
+/// A container image of one layer, for Linux.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Image {
     /// What it is called in a registry.
@@ -27,10 +27,35 @@ pub struct Image {
     pub version: String,
     /// One sentence that says what it is.
     pub description: &'static str,
+    /// What its programs were compiled for.
+    pub architecture: Architecture,
     /// All that is in it.
     pub files: Layer,
     /// How a container of it starts.
     pub run: Run,
+}
+
+/// What programs are compiled for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Architecture {
+    /// That of the nodes.
+    Arm64,
+    /// That of this program.
+    OfThisMachine,
+}
+
+impl Architecture {
+    /// As image formats call it, which is as Go does.
+    fn name(self) -> &'static str {
+        match self {
+            Architecture::Arm64 => "arm64",
+            Architecture::OfThisMachine => match std::env::consts::ARCH {
+                "x86_64" => "amd64",
+                "aarch64" => "arm64",
+                other => other,
+            },
+        }
+    }
 }
 
 /// How a container starts, unless told otherwise.
@@ -86,7 +111,7 @@ pub fn write(image: &Image, out: &Path) -> Result<Digest> {
             "mediaType": manifest.media_type,
             "digest": manifest.digest.0,
             "size": manifest.size,
-            "platform": { "architecture": "arm64", "os": "linux" },
+            "platform": { "architecture": image.architecture.name(), "os": "linux" },
             "annotations": { "org.opencontainers.image.ref.name": image.version },
         }],
     });
@@ -118,7 +143,7 @@ fn config(image: &Image, diff_id: &Digest) -> Value {
     let run = &image.run;
     let mut config = json!({
         "created": CREATED,
-        "architecture": "arm64",
+        "architecture": image.architecture.name(),
         "variant": "v8",
         "os": "linux",
         "config": {
@@ -134,6 +159,11 @@ fn config(image: &Image, diff_id: &Digest) -> Value {
         "rootfs": { "type": "layers", "diff_ids": [diff_id.0] },
         "history": [{ "created": CREATED, "created_by": "bramble" }],
     });
+    if image.architecture != Architecture::Arm64
+        && let Some(config) = config.as_object_mut()
+    {
+        config.shift_remove("variant");
+    }
     if !run.health.is_empty() {
         config["config"]["Healthcheck"] = health(run.health);
     }

@@ -5,6 +5,7 @@
 
 mod closure;
 pub mod layout;
+pub mod local;
 
 use std::path::Path;
 
@@ -15,7 +16,7 @@ use crate::Inputs;
 use crate::debian::unpacked::{Node, Unpacked};
 use crate::debian::{Along, Set};
 use crate::layer::Layer;
-use layout::{Image, Run};
+use layout::{Architecture, Image, Run};
 
 /// Raise it when the images come out differently from the same inputs.
 const RECIPE: u32 = 4;
@@ -88,6 +89,7 @@ pub fn search(store: &Store, seed: Seed, program: &Path, version: &str) -> Resul
             name,
             version: version.to_owned(),
             description,
+            architecture: Architecture::Arm64,
             files,
             run,
         };
@@ -252,6 +254,7 @@ fn image(recipe: &Recipe, version: &str, files: &Unpacked) -> Result<Image> {
         name: recipe.name,
         version: version.to_owned(),
         description: recipe.description,
+        architecture: Architecture::Arm64,
         files: layer,
         run: recipe.run.clone(),
     })

@@ -10,6 +10,7 @@ fn sample() -> Image {
         name: "sample",
         version: "1.2.3".to_owned(),
         description: "A sample",
+        architecture: Architecture::Arm64,
         files: base(7, "sample").file("sample", 0o755, "#!/bin/sh\n"),
         run: Run {
             entrypoint: &["/sample"],

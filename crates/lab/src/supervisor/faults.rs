@@ -11,7 +11,7 @@ use super::{Answer, Message, Running, Supervisor, failed};
 use crate::deed::{self, Deed};
 use crate::definition::{Happened, Reply, Start};
 use crate::fault::{Affliction, Fault};
-use crate::process;
+use crate::launcher::processes;
 use crate::switch::GATEWAY;
 
 /// What has befallen machines and is not over, each by a number of its own.
@@ -199,17 +199,15 @@ impl Supervisor {
     /// Kills a machine's QEMU; what it has handed to its disk is in the disk's file.
     fn power_off(&mut self, machine: &str) -> Result<()> {
         let running = self.running(machine)?;
-        let at = self.children.iter().position(|(name, _)| name == machine);
+        let at = self.qemus.iter().position(|(name, _)| name == machine);
         let Some(at) = at else {
             bail!("{machine} is off already")
         };
         running.shall_end.store(true, Ordering::Relaxed);
-        let (_, mut child) = self.children.remove(at);
-        self.cpu_of_the_ended += process::cpu(child.id()).unwrap_or_default();
-        // One that has ended by itself cannot be killed.
-        let _ = child.kill();
-        child.wait().context("cannot wait for its QEMU")?;
-        Ok(())
+        let (_, mut qemu) = self.qemus.remove(at);
+        let used = qemu.processes().into_iter().filter_map(processes::cpu);
+        self.cpu_of_the_ended += used.sum::<Duration>();
+        qemu.end()
     }
 
     pub(super) fn powered_on(&mut self, machine: &str) -> Answer {
@@ -224,16 +222,12 @@ impl Supervisor {
     fn power_on(&mut self, machine: &str) -> Result<()> {
         self.running(machine)?;
         // It may have switched itself off.
-        if let Some(at) = self.children.iter().position(|(name, _)| name == machine) {
-            let child = &mut self.children[at].1;
-            if child
-                .try_wait()
-                .context("cannot look at its QEMU")?
-                .is_none()
-            {
+        if let Some(at) = self.qemus.iter().position(|(name, _)| name == machine) {
+            if self.qemus[at].1.is_running()? {
                 bail!("{machine} is on already");
             }
-            self.children.remove(at);
+            // It is waited for, so that it is gone.
+            self.qemus.remove(at).1.end()?;
         }
         let mut own = self.definition.machines.iter_mut();
         let known = own

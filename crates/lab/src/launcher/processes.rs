@@ -1,33 +1,69 @@
-//! Child processes that cannot outlive the process that started them, and what they use.
+//! QEMUs as child processes that cannot outlive the process that started them, and what they use.
 
 use std::fs::{self, File};
 use std::io;
 use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, Stdio};
+use std::thread;
 use std::time::Duration;
 
+use anyhow::{Context, Result};
 use nix::sys::prctl::set_pdeathsig;
 use nix::sys::signal::Signal;
+use nix::sys::wait::{Id, WaitPidFlag, waitid};
 use nix::unistd::{Pid, SysconfVar, getpid, getppid, sysconf};
 
-/// Starts a program with piped input and output; the kernel kills it when the calling *thread* ends, so call
-/// this from a thread that lives as long as the child shall, such as the main thread. `niceness` is added to
-/// the caller's, see nice(2).
-///
-/// # Errors
-/// When the program cannot be started.
-pub(crate) fn spawn(
-    program: &str,
-    argv: &[String],
-    niceness: u8,
-    stderr: File,
-) -> io::Result<Child> {
+use super::{Ended, Launcher, Program, Started};
+use crate::qemu;
+
+/// Starts processes.
+pub(crate) struct Processes;
+
+impl Launcher for Processes {
+    fn start(&mut self, program: Program, ended: Ended) -> Result<Box<dyn Started>> {
+        let log = File::options().append(true).open(&program.log);
+        let log = log.with_context(|| format!("cannot write {}", program.log.display()))?;
+        let child = spawn(qemu::PROGRAM, &program.argv, program.niceness, log);
+        let child = child.with_context(|| {
+            let name = qemu::PROGRAM;
+            format!("cannot run {name}; `cargo xtask doctor` says how to install it")
+        })?;
+        let id = Pid::from_raw(i32::try_from(child.id()).context("an id that is no id")?);
+        thread::spawn(move || {
+            // It stays for its starter to be waited for; one that has been is no less at its end.
+            let _ = waitid(Id::Pid(id), WaitPidFlag::WEXITED | WaitPidFlag::WNOWAIT);
+            ended();
+        });
+        Ok(Box::new(child))
+    }
+}
+
+impl Started for Child {
+    fn is_running(&mut self) -> Result<bool> {
+        let status = self.try_wait().context("cannot look at a QEMU")?;
+        Ok(status.is_none())
+    }
+
+    fn end(&mut self) -> Result<()> {
+        // One that has ended by itself cannot be killed.
+        let _ = self.kill();
+        self.wait().context("cannot wait for a QEMU").map(drop)
+    }
+
+    fn processes(&self) -> Vec<u32> {
+        vec![self.id()]
+    }
+}
+
+/// Starts a program without input or output; the kernel kills it when the calling *thread* ends. `niceness` is added
+/// to the caller's, see nice(2).
+fn spawn(program: &str, argv: &[String], niceness: u8, stderr: File) -> io::Result<Child> {
     let parent = getpid();
     let mut command = Command::new(program);
     command
         .args(argv)
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
         .stderr(stderr);
     // SAFETY: between fork and exec only system calls are made, all of them async-signal-safe.
     unsafe {

@@ -1,0 +1,61 @@
+//! The least that a lab must be able to do, and the quickest look at one.
+
+use std::time::Duration;
+
+use anyhow::{Result, ensure};
+use bramble_lab::Fault;
+
+use super::EIGHT_PI;
+use crate::life;
+use crate::scenario::{On, Rehearsal, Scenario, When};
+
+pub(super) const SCENARIO: Scenario = Scenario {
+    name: "first-light",
+    shows: "machines out of the box answer, hear each other, and come back after a power cut",
+    when: When::EveryCommit,
+    cluster: EIGHT_PI,
+    nodes: 2,
+    measured: None,
+    on: On::NewMachines(run),
+};
+
+/// What a boot of a machine is known by.
+const BOOT: &[&str] = &["cat", "/proc/sys/kernel/random/boot_id"];
+
+fn run(rehearsal: &mut Rehearsal) -> Result<()> {
+    let (report, operator, nodes) = (
+        rehearsal.report,
+        rehearsal.operator,
+        &rehearsal.cluster.nodes,
+    );
+    report.stage("everybody answers", |stage| {
+        for node in nodes {
+            let model = operator.look(&node.name, &["uname", "-mr"])?;
+            ensure!(model.contains("aarch64"), "{} is {model}", node.name);
+            stage.note(model.trim());
+        }
+        anyhow::Ok(())
+    })?;
+    report.stage("they hear each other", |_| {
+        for (from, to) in nodes.iter().zip(nodes.iter().skip(1)) {
+            let port = format!("exec 3<> /dev/tcp/{}/22", to.ip);
+            operator.look(
+                &from.name,
+                &["timeout", "20", "bash", "-c", &format!("'{port}'")],
+            )?;
+        }
+        anyhow::Ok(())
+    })?;
+    let Some(last) = nodes.last().map(|node| node.name.clone()) else {
+        return Ok(());
+    };
+    let before = operator.look(&last, BOOT)?;
+    report.stage(&format!("{last} without power"), |_| {
+        let lab = rehearsal.lab.attached();
+        lab.inflict_for(&last, &Fault::PowerCut, Duration::from_secs(1))?;
+        life::until_online(rehearsal, &last)
+    })?;
+    let after = rehearsal.operator.look(&last, BOOT)?;
+    ensure!(before != after, "{last} was never off");
+    Ok(())
+}
