@@ -8,6 +8,7 @@ pub mod artefacts;
 pub mod household;
 pub mod job;
 pub mod life;
+pub mod measure;
 pub mod operator;
 pub mod pipeline;
 pub mod report;

@@ -74,7 +74,7 @@ fn run(verb: Verb) -> anyhow::Result<()> {
         Verb::Oci(args) => oci::run(&args),
         Verb::Release(args) => release::run(&args),
         Verb::Ci(args) => on_a_leash(|| ci::run(&args)),
-        Verb::Bench(args) => bench::run(&args),
+        Verb::Bench(args) => on_a_leash(|| bench::run(&args)),
         Verb::VmTest(args) => on_a_leash(|| vm_test::run(&args)),
         Verb::Vm(args) => vm::run(&args),
         Verb::World { check } => world::run(check),

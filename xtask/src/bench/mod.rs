@@ -1,6 +1,7 @@
 //! `cargo xtask bench`: figures, measured here and now.
 
 mod instructions;
+mod lab;
 
 use std::path::PathBuf;
 
@@ -18,6 +19,7 @@ pub(crate) struct Args {
 
 #[derive(clap::Subcommand)]
 enum What {
+    Lab(lab::Args),
     /// The compute kernel: each engine on each kind of processor this machine can be, against a plain program and the
     /// reference of the tests, in turn; then instructions per seed on ARM64, counted by QEMU
     Kernel {
@@ -53,10 +55,11 @@ enum What {
 }
 
 pub(crate) fn run(args: &Args) -> Result<()> {
-    match args.what {
+    match &args.what {
+        What::Lab(args) => lab::run(args),
         What::Kernel { seeds, native_only } => {
             bench("bramble-kernel", "engines", &[&seeds.to_string()])?;
-            match native_only {
+            match *native_only {
                 true => Ok(()),
                 false => instructions::run(),
             }
@@ -67,7 +70,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
             seconds,
         } => {
             // Each miner takes one here and one in the server, which inherits the limit.
-            let wanted = miners + 1000;
+            let wanted = *miners + 1000;
             let (_, most) = getrlimit(Resource::RLIMIT_NOFILE)?;
             setrlimit(Resource::RLIMIT_NOFILE, wanted.min(most), most)?;
             anyhow::ensure!(
