@@ -4,6 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
+use bramble_image::oci::layout::Architecture;
 use bramble_image::oci::{self, Seed};
 
 use crate::cross;
@@ -18,17 +19,28 @@ const VERSION: &str = env!("CARGO_PKG_VERSION");
 /// Each becomes an OCI image layout, DIR/NAME, for linux/arm64. No container engine is needed; Redis and
 /// the registry are Debian's ARM64 packages, unpacked without running them.
 #[derive(clap::Args)]
-#[command(after_help = "Examples:\n  cargo xtask oci\n  skopeo inspect oci:target/oci/redis:0.1.0")]
+#[command(after_help = "\
+Examples:
+  cargo xtask oci
+  skopeo inspect oci:target/oci/redis:0.1.0
+  cargo xtask oci --here && tar -C target/oci-here/seed-web -c . | docker load")]
 pub(crate) struct Args {
-    /// Where to put the image layouts [default: target/oci]
+    /// Where to put the image layouts [default: target/oci, target/oci-here]
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
     /// Compile the search service by means of `cross` (see Cross.toml)
     #[arg(long)]
     cross: bool,
+    /// For this machine's processor rather than the nodes': seed-web and seed-miner, and Redis as it is installed here
+    #[arg(long, conflicts_with = "cross")]
+    here: bool,
 }
 
 pub(crate) fn run(args: &Args) -> Result<()> {
+    if args.here {
+        let out = args.out.clone();
+        return here(&out.unwrap_or_else(|| project::target_dir().join("oci-here")));
+    }
     let choice = cross::choose(args.cross)?;
     let programs = cross::build(&choice)?;
     let out = args.out.clone().unwrap_or_else(default_dir);
@@ -58,11 +70,23 @@ pub(crate) fn build(
         ("redis", oci::redis(&inputs, VERSION)?),
         (
             "seed-web",
-            oci::search(&inputs.store, Seed::Web, search_program, VERSION)?,
+            oci::search(
+                &inputs.store,
+                Seed::Web,
+                search_program,
+                VERSION,
+                Architecture::Arm64,
+            )?,
         ),
         (
             "seed-miner",
-            oci::search(&inputs.store, Seed::Miner, search_program, VERSION)?,
+            oci::search(
+                &inputs.store,
+                Seed::Miner,
+                search_program,
+                VERSION,
+                Architecture::Arm64,
+            )?,
         ),
     ];
     let copy = |(name, image): (&str, bramble_store::Artifact)| {
@@ -72,6 +96,47 @@ pub(crate) fn build(
         Ok(layout)
     };
     images.into_iter().map(copy).collect()
+}
+
+/// The images that `docker compose` needs on this machine.
+fn here(out: &Path) -> Result<()> {
+    let program = static_program()?;
+    let store = lock::inputs(None)?.store;
+    for (name, seed) in [("seed-web", Seed::Web), ("seed-miner", Seed::Miner)] {
+        let image = oci::search(&store, seed, &program, VERSION, Architecture::OfThisMachine)?;
+        let layout = out.join(name);
+        copy_fresh(&image.path, &layout)
+            .with_context(|| format!("cannot write the image layout {}", layout.display()))?;
+        println!("{}", layout.display());
+    }
+    let layout = out.join("redis");
+    if layout.exists() {
+        fs::remove_dir_all(&layout)?;
+    }
+    match oci::redis_of_here(VERSION, &layout) {
+        Ok(()) => println!("{}", layout.display()),
+        // A registry has it, where one can be reached.
+        Err(error) => eprintln!("note: no image of redis: {error:#}"),
+    }
+    Ok(())
+}
+
+/// `bramble-search` for this machine, needing nothing else in a container.
+fn static_program() -> Result<PathBuf> {
+    let target = format!("{}-unknown-linux-gnu", std::env::consts::ARCH);
+    let dir = project::target_dir().join("here");
+    let mut cargo = project::cargo();
+    cargo
+        .args(["build", "--locked", "--release", "--target", &target])
+        .args(["--package", "bramble-search", "--bin", "bramble-search"])
+        .env("CARGO_TARGET_DIR", &dir)
+        .env("RUSTFLAGS", "-C target-feature=+crt-static");
+    let status = cargo.status().context("cannot start cargo")?;
+    anyhow::ensure!(
+        status.success(),
+        "bramble-search cannot be compiled ({status})"
+    );
+    Ok(dir.join(target).join("release/bramble-search"))
 }
 
 /// Replaces `to` with a copy of the directory `from`.

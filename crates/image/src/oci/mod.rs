@@ -4,6 +4,7 @@
 //! static program; Redis and the registry are Debian's, with their libraries and licences.
 
 mod closure;
+mod here;
 pub mod layout;
 pub mod local;
 
@@ -16,6 +17,7 @@ use crate::Inputs;
 use crate::debian::unpacked::{Node, Unpacked};
 use crate::debian::{Along, Set};
 use crate::layer::Layer;
+pub use here::redis_of_here;
 use layout::{Architecture, Image, Run};
 
 /// Raise it when the images come out differently from the same inputs.
@@ -24,8 +26,8 @@ const RECIPE: u32 = 4;
 /// Who runs Redis and the search service: nobody on any node.
 const SERVICE_USER: u32 = 65532;
 
-/// Who runs the registry: the first user of a node and of a NAS, who can write to what they share.
-const REGISTRY_USER: u32 = 1000;
+/// Who runs the registry and the worker of the search: the first user of a node and of a NAS, who can write to what they share.
+const FIRST_USER: u32 = 1000;
 
 /// One part of the search service: which it is stands in the arguments, the program is the same.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -67,15 +69,22 @@ impl Seed {
     }
 }
 
-/// Builds an image of the search service from the static ARM64 program `bramble-search`. Their only layer is the same.
+/// Builds an image of the search service from the static program `bramble-search`. Their only layer is the same.
 ///
 /// # Errors
 /// The program cannot be read, or the store cannot be written.
-pub fn search(store: &Store, seed: Seed, program: &Path, version: &str) -> Result<Artifact> {
+pub fn search(
+    store: &Store,
+    seed: Seed,
+    program: &Path,
+    version: &str,
+    architecture: Architecture,
+) -> Result<Artifact> {
     let (name, description, run) = seed.image();
     let key = Key::builder(&format!("oci-{name}"), RECIPE)
         .file("program", program)
         .text("run", format!("{run:#?}"))
+        .text("architecture", format!("{architecture:?}"))
         .text("version", version)
         .finish()?;
     store.get_or_build(&key, |dir| {
@@ -83,13 +92,13 @@ pub fn search(store: &Store, seed: Seed, program: &Path, version: &str) -> Resul
             std::fs::read(program).with_context(|| format!("cannot read {}", program.display()))?;
         let files = base(SERVICE_USER, "bramble")
             .file("bramble-search", 0o755, content)
-            // A fresh volume takes its owner from here.
-            .directory_of(SERVICE_USER, "var/lib/bramble", 0o755);
+            // The worker keeps the ledger there; a fresh volume takes its owner from here.
+            .directory_of(FIRST_USER, "var/lib/bramble", 0o755);
         let image = Image {
             name,
             version: version.to_owned(),
             description,
-            architecture: Architecture::Arm64,
+            architecture,
             files,
             run,
         };
@@ -155,7 +164,7 @@ const REGISTRY: Recipe = Recipe {
     run: Run {
         entrypoint: &["/usr/bin/docker-registry"],
         arguments: &["serve", "/etc/docker/registry/config.yml"],
-        user: REGISTRY_USER,
+        user: FIRST_USER,
         environment: &["REGISTRY_STORAGE_FILESYSTEM_ROOTDIRECTORY=/var/lib/registry"],
         ports: &[5000],
         volumes: &["/var/lib/registry"],

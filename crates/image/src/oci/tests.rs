@@ -129,7 +129,7 @@ fn the_parts_of_the_search_share_their_layer() {
     let program = dir.path().join("bramble-search");
     fs::write(&program, "a program").unwrap();
     let layer = |seed| {
-        let layout = search(&store, seed, &program, "1").unwrap();
+        let layout = search(&store, seed, &program, "1", Architecture::Arm64).unwrap();
         let manifest = fs::read(layout.path.join("manifest.json")).unwrap();
         let manifest: serde_json::Value = serde_json::from_slice(&manifest).unwrap();
         manifest[0]["Layers"][0].clone()
