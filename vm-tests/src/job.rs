@@ -1,5 +1,6 @@
 //! A search that the cluster works on while other things happen.
 
+use std::collections::BTreeMap;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -95,14 +96,51 @@ impl Job {
         }
     }
 
+    /// How many ranges each node has on loan.
+    ///
+    /// # Errors
+    /// When the service does not answer.
+    pub fn loans(&self) -> Result<BTreeMap<String, u64>> {
+        let snapshot = self.ask("/snapshot")?;
+        let nodes = snapshot["nodes"].as_object().into_iter().flatten();
+        let lent = |(name, node): (&String, &Value)| {
+            (name.clone(), node["lent"].as_u64().unwrap_or_default())
+        };
+        Ok(nodes.map(lent).collect())
+    }
+
+    /// Waits until a node computes a range.
+    ///
+    /// # Errors
+    /// When it never does.
+    pub fn until_on_loan(&self, node: &str) -> Result<()> {
+        let begin = Instant::now();
+        loop {
+            let loans = self.loans();
+            if loans.as_ref().is_ok_and(|loans| loans.get(node) > Some(&0)) {
+                return Ok(());
+            }
+            ensure!(
+                self.runs_on() && begin.elapsed() < PATIENCE,
+                "{node} was lent nothing; give it more to do with --seeds; on loan: {loans:?}"
+            );
+            thread::sleep(INTERVAL / 4);
+        }
+    }
+
     fn status(&self) -> Result<Value> {
-        let request = ureq::get(&self.url)
+        self.ask("")
+    }
+
+    fn ask(&self, what: &str) -> Result<Value> {
+        let url = format!("{}{what}", self.url);
+        let request = ureq::get(&url)
             .config()
             .timeout_global(Some(10 * INTERVAL))
             .build();
         let mut response = request
             .call()
-            .with_context(|| format!("nothing answers at {}", self.url))?;
+            .with_context(|| format!("nothing answers at {url}"))?;
         Ok(response.body_mut().read_json()?)
     }
 }

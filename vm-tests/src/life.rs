@@ -30,6 +30,17 @@ pub enum Action {
 }
 
 impl Action {
+    /// The worker that it happens to.
+    fn worker(&self, cluster: &Cluster) -> Option<&'static str> {
+        let (Action::Suffers(machine, ..) | Action::Restarts(machine)) = self else {
+            return None;
+        };
+        cluster
+            .workers()
+            .any(|worker| worker.name == *machine)
+            .then_some(*machine)
+    }
+
     /// A stage's name.
     fn name(&self) -> String {
         match self {
@@ -50,6 +61,10 @@ pub fn live_through(rehearsal: &mut Rehearsal, actions: &[Action]) -> Result<()>
         let report = rehearsal.report;
         let job = Job::under_way(rehearsal)?;
         report.stage(&action.name(), |stage| {
+            // In the middle of a range, if it is one who computes.
+            if let Some(worker) = action.worker(rehearsal.cluster) {
+                job.until_on_loan(worker)?;
+            }
             happen(rehearsal, action, &|| {
                 ensure!(
                     job.runs_on(),

@@ -13,6 +13,7 @@ mod power_cut_manager;
 mod power_cut_worker;
 mod registry_loss;
 mod rolling_reboot;
+mod rolling_update;
 mod three_managers;
 
 /// The cluster file of most scenarios, which take as many of its nodes as show the point.
@@ -32,6 +33,7 @@ pub const SCENARIOS: &[Scenario] = &[
     nas_reboot::SCENARIO,
     registry_loss::SCENARIO,
     rolling_reboot::SCENARIO,
+    rolling_update::SCENARIO,
     power_cut_manager::SCENARIO,
     join_late::SCENARIO,
     three_managers::SCENARIO,

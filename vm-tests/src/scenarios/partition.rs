@@ -11,7 +11,7 @@ use crate::scenario::{On, Rehearsal, Scenario, When};
 
 pub(super) const SCENARIO: Scenario = Scenario {
     name: "partition",
-    shows: "a cable that is cut, two nodes that do not hear each other, a bad line: the answer is the same",
+    shows: "a cable that is cut, a worker's and the manager's, two nodes that do not hear each other, a bad line: the answer is the same",
     when: When::Nightly,
     cluster: EIGHT_PI,
     nodes: THREE,
@@ -28,6 +28,7 @@ fn run(rehearsal: &mut Rehearsal) -> Result<()> {
         rehearsal,
         &[
             Action::Suffers("worker1", Fault::cut(), LONG),
+            Action::Suffers("manager1", Fault::cut(), LONG),
             Action::Suffers("worker2", Fault::Apart { from: manager }, LONG),
             Action::Suffers("worker1", bad_line()?, LONG),
         ],
