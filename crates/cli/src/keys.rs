@@ -168,7 +168,7 @@ fn create(file: &Path, holder: &str) -> anyhow::Result<PrivateKey> {
 }
 
 /// Writes a new file whole or not at all, never wider open than `mode`, and never over another.
-fn publish(path: &Path, contents: &[u8], mode: u32) -> anyhow::Result<()> {
+pub(crate) fn publish(path: &Path, contents: &[u8], mode: u32) -> anyhow::Result<()> {
     let failed = || format!("cannot write {}", path.display());
     // Temporary files are 0600 from the start.
     let mut file =

@@ -2,6 +2,7 @@
 
 mod software;
 
+use bramble_cluster::render::stacks::BACKUPS;
 use bramble_cluster::render::{docker, network, storage};
 use bramble_cluster::spec::{self, Cluster, Nas, Node, SHARED_LINK};
 use bramble_provision::resource::{
@@ -47,6 +48,7 @@ pub(crate) enum Part {
 pub(crate) fn base(cluster: &Cluster, node: &Node, keys: &Keys, from: Part) -> Plan {
     let storage = cluster.nas.iter().flat_map(|nas| shared_storage(nas, node));
     let registry = (node.name == cluster.registry.node).then(|| registry_data(cluster));
+    let backups = (node.keeps_ledger() && cluster.nas.is_some()).then(|| directory(BACKUPS));
     let engine = engine(cluster).into_iter().chain(software::tailscale(keys));
     let stages = [
         (
@@ -56,7 +58,7 @@ pub(crate) fn base(cluster: &Cluster, node: &Node, keys: &Keys, from: Part) -> P
         (Part::Access, Stage::new("access", access(cluster, keys))),
         (
             Part::Storage,
-            Stage::new("storage", storage.chain(registry)),
+            Stage::new("storage", storage.chain(registry).chain(backups)),
         ),
         (Part::Engine, Stage::new("engine", engine)),
     ];

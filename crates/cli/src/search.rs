@@ -7,20 +7,25 @@ use std::thread;
 use std::time::Duration;
 
 use anyhow::Context as _;
+use bramble_cluster::render::stacks::SECRETS;
 
 use crate::context::Context;
 use crate::failure::Usage;
 use crate::remote::Remote;
+use crate::stack::attached;
 
 const PROGRAM: &str = "bramble-search";
+
+/// Where it finds the administrator's token.
+const TOKEN_FILE: &str = "BRAMBLE_TOKEN_FILE";
 
 /// How often to look whether program and tunnel still run.
 const INTERVAL: Duration = Duration::from_millis(500);
 
 /// Submit a search to the cluster, and wait for its answer.
 ///
-/// A tunnel leads to the search service on the first manager; through it runs `bramble-search submit` with these
-/// arguments, from the directory where `bramble` itself lies. Global options stand before `search`.
+/// A tunnel leads to the search service on the first manager; through it runs `bramble-search submit` with the administrator's
+/// token and these arguments, from the directory where `bramble` itself lies. Global options stand before `search`.
 #[derive(Debug, clap::Args)]
 #[command(
     after_help = "\
@@ -57,6 +62,10 @@ pub(crate) fn run(context: &Context, args: &Args) -> anyhow::Result<ExitCode> {
     let manager = cluster.first_manager();
     let remote = Remote::open(context, &cluster)?;
     let mut tunnel = remote.tunnel(&manager.name, manager.ip, cluster.search.port)?;
+    let token = attached::token_file(&context.state(&cluster)?, SECRETS[0]);
+    if env::var_os(TOKEN_FILE).is_none() && token.is_file() {
+        submit.env(TOKEN_FILE, token);
+    }
     submit
         .args(["--server", &format!("http://127.0.0.1:{}", tunnel.port)])
         .args(&args.arguments);

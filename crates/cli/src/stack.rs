@@ -1,5 +1,6 @@
 //! `bramble stack`: the services of the cluster.
 
+pub(crate) mod attached;
 mod lock;
 mod progress;
 
@@ -91,7 +92,7 @@ pub(crate) fn run(context: &Context, args: &Args) -> anyhow::Result<ExitCode> {
             match args.check {
                 true => check(&cluster, &remote, &args.name, &stack.text)?,
                 false => {
-                    let services = deploy(&cluster, &remote, args, &stack)?;
+                    let services = deploy(context, &cluster, &remote, args, &stack)?;
                     stack.keep_locked(&services)?;
                 }
             }
@@ -223,12 +224,16 @@ fn check(cluster: &Cluster, remote: &Remote, name: &str, text: &str) -> anyhow::
 
 /// Deploys it, and returns its services when all of them run.
 fn deploy(
+    context: &Context,
     cluster: &Cluster,
     remote: &Remote,
     args: &Deploy,
     stack: &Stack,
 ) -> anyhow::Result<Vec<Service>> {
     let (manager, _) = agent::manager(remote, cluster)?;
+    if args.name == stacks::SEEDS {
+        attached::provide(context, cluster, remote, manager)?;
+    }
     let command = format!(
         "sudo -n docker stack deploy --compose-file - --with-registry-auth --resolve-image {} {}",
         stack.resolve,

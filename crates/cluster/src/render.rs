@@ -64,6 +64,10 @@ pub fn files(cluster: &Cluster, images: &Images, keys: Option<&Keys>) -> Files {
     for (name, stack) in stacks::all(cluster, images) {
         add(&format!("stacks/{name}.yml"), stack);
     }
+    for (name, contents) in stacks::configs() {
+        add(&format!("stacks/{name}"), contents.to_owned());
+    }
+    add("seeds-local.yml", stacks::local::seeds());
     if let Some(keys) = keys {
         add("known_hosts", ssh::known_hosts(cluster, &keys.hosts));
         add("ansible/inventory.yml", ansible::inventory(cluster));

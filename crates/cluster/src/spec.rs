@@ -281,6 +281,9 @@ pub struct Portainer {
     pub tag: String,
 }
 
+/// The label of the node on whose disk the ledger of the search lies.
+pub const LEDGER: &str = "ledger";
+
 /// One Raspberry Pi.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Node {
@@ -296,8 +299,15 @@ pub struct Node {
     pub aliases: Vec<String>,
     /// Exports of the NAS that it mounts, in the order of the NAS. Holds the shared one, if there is a NAS.
     pub exports: Vec<String>,
-    /// Swarm node labels, for placement constraints.
+    /// Swarm node labels, for placement constraints. One node has [`LEDGER`].
     pub labels: BTreeMap<String, String>,
+}
+
+impl Node {
+    /// Whether the ledger of the search lies on its disk.
+    pub fn keeps_ledger(&self) -> bool {
+        self.labels.get(LEDGER).is_some_and(|value| value == "true")
+    }
 }
 
 /// What a node does in the swarm.

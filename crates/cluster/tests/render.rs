@@ -184,10 +184,9 @@ fn docker_accepts_the_stacks() {
         return;
     }
     for name in FIXTURES {
-        for (path, contents) in files(name)
-            .iter()
-            .filter(|(path, _)| path.starts_with("stacks"))
-        {
+        for (path, contents) in files(name).iter().filter(|(path, _)| {
+            path.starts_with("stacks") && path.extension().is_some_and(|it| it == "yml")
+        }) {
             let dir = tempfile::tempdir().unwrap();
             let file = dir.path().join("stack.yml");
             std::fs::write(&file, contents).unwrap();

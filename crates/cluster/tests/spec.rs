@@ -110,6 +110,7 @@ const MISTAKES: &[Mistake] = &[
     ("alias_is_another_name", &[(HAND_IP, "ip = \"192.168.1.51\"\naliases = [\"boss\"]")], 16),
     ("alias_malformed", &[(HAND_IP, "ip = \"192.168.1.51\"\naliases = [\"cluster..gov\"]")], 16),
     ("label_malformed", &[(HAND_IP, "ip = \"192.168.1.51\"\nlabels = { \"a=b\" = \"c\" }")], 16),
+    ("ledger_on_two", &[("ip = \"192.168.1.50\"", "ip = \"192.168.1.50\"\nlabels = { ledger = \"true\" }"), (HAND_IP, "ip = \"192.168.1.51\"\nlabels = { ledger = \"true\" }")], 14),
     ("no_manager", &[("role = \"manager\"\n", "")], 8),
     ("no_nodes", &[(NODES, "")], 1),
     ("nas_server_missing", &[("server = \"192.168.1.2\"\n", "")], 5),

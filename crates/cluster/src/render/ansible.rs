@@ -7,6 +7,7 @@ mod software;
 
 use serde_json::{Map, Value, json};
 
+use super::stacks::BACKUPS;
 use super::{Keys, storage};
 use crate::spec::{Cluster, NFS_ROOT, Nas, Node, Role, SHARED_LINK};
 
@@ -135,6 +136,7 @@ fn nodes(cluster: &Cluster, keys: &Keys) -> Value {
         tasks.extend(shared_storage(nas));
     }
     tasks.push(registry_data(cluster));
+    tasks.extend(backups(cluster));
     tasks.extend(engine(cluster));
     tasks.extend(software::tailscale(cluster));
     tasks.extend(software::reboot(cluster));
@@ -281,6 +283,18 @@ fn shared_storage(nas: &Nas) -> Vec<Value> {
             "ansible.builtin.file": { "src": shared, "dest": SHARED_LINK, "state": "link", "follow": false },
         }),
     ]
+}
+
+/// Where the worker of the search puts copies of its ledger.
+fn backups(cluster: &Cluster) -> Option<Value> {
+    let keeper = cluster.nodes.iter().find(|node| node.keeps_ledger())?;
+    cluster.nas.as_ref().map(|_| {
+        json!({
+            "name": "Make the directory of the ledger's backups",
+            "ansible.builtin.file": { "path": BACKUPS, "state": "directory" },
+            "when": format!("inventory_hostname == '{}'", keeper.name),
+        })
+    })
 }
 
 fn registry_data(cluster: &Cluster) -> Value {

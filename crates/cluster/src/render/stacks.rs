@@ -3,12 +3,15 @@
 //! Limits are set so that one service gone wrong does not take a node with it. Nothing is reserved, so that small
 //! machines schedule everything; processors are not limited, because a limit above what a node has is refused.
 
+pub mod local;
+
 use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
+use sha2::{Digest as _, Sha256};
 
 use super::yaml;
-use crate::spec::{Cluster, Portainer};
+use crate::spec::{Cluster, LEDGER, Portainer};
 
 /// References of images by their short names, where they are known better than by tag: `redis` ->
 /// `cluster.gov:5000/redis@sha256:...`.
@@ -24,7 +27,46 @@ pub const TAG: &str = env!("CARGO_PKG_VERSION");
 const VERSION: &str = "3.12";
 
 /// The account that services run as unless their data belongs to another.
-const NOBODY: &str = "65532:65532";
+const NOBODY: u32 = 65532;
+
+/// The first user of a node and of a NAS, who can write to what they share.
+const FIRST_USER: u32 = 1000;
+
+/// The stack of the search.
+pub const SEEDS: &str = "seeds";
+
+/// Who may do what in the search: Docker secrets, each of one line, that the stack `seeds` finds in the swarm under `seeds_` and
+/// these names. A miner with the second is one of the cluster's own.
+pub const SECRETS: [&str; 2] = ["admin-token", "miner-token"];
+
+/// Where the ledger's backups go where there is a NAS.
+pub const BACKUPS: &str = "/shared/bramble-backups";
+
+/// How Redis is set up: what it carries can be lost, so it need not be flushed at once.
+const REDIS_CONF: &str = "\
+bind *
+protected-mode no
+dir /data
+appendonly yes
+appendfsync everysec
+save \"\"
+";
+
+/// Docker configs that the stack `seeds` finds in the swarm, by name. Configs cannot be changed, so that a name tells the content.
+pub fn configs() -> BTreeMap<String, &'static str> {
+    BTreeMap::from([(named("redis-conf", REDIS_CONF), REDIS_CONF)])
+}
+
+/// `seeds_redis-conf-1a2b3c4d`
+fn named(name: &str, content: &str) -> String {
+    let hash = Sha256::digest(content);
+    let hash: String = hash
+        .iter()
+        .take(4)
+        .map(|byte| format!("{byte:02x}"))
+        .collect();
+    format!("{SEEDS}_{name}-{hash}")
+}
 
 /// The reference of an image on the cluster's registry, by tag: `cluster.gov:5000/redis:0.1.0`.
 pub fn tagged(cluster: &Cluster, name: &str) -> String {
@@ -35,7 +77,7 @@ pub fn tagged(cluster: &Cluster, name: &str) -> String {
 pub fn all(cluster: &Cluster, images: &Images) -> BTreeMap<&'static str, String> {
     let mut stacks = BTreeMap::from([
         ("registry", registry(cluster)),
-        ("seeds", seeds(cluster, images)),
+        (SEEDS, seeds(cluster, images)),
     ]);
     if let Some(wanted) = &cluster.portainer {
         stacks.insert("portainer", portainer(cluster, wanted, images));
@@ -114,30 +156,48 @@ pub fn seeds(cluster: &Cluster, images: &Images) -> String {
     let mut web = search(&image("seed-web"), "web", redis.clone());
     web["command"] = json!(["web", "--engine", "engine:2375"]);
     web["ports"] = json!([on_its_node(3000, cluster.search.port)]);
+    web["secrets"] = json!(SECRETS.map(|name| secret(name, NOBODY)));
+    web["environment"]["BRAMBLE_ADMIN_TOKEN_FILE"] = json!("/run/secrets/admin-token");
+    web["environment"]["BRAMBLE_MINER_TOKEN_FILE"] = json!("/run/secrets/miner-token");
     web["healthcheck"] = health_of_its_image();
-    web["deploy"] = deploy(1, std::slice::from_ref(&first_manager), "256M");
+    web["deploy"] = deploy(1, std::slice::from_ref(&first_manager), "512M");
 
     let mut worker = search(&image("seed-web"), "worker", redis);
-    // Its image is web's, and so is the check that comes with it.
-    worker["healthcheck"] = json!({ "disable": true });
+    worker["user"] = json!(format!("{FIRST_USER}:{FIRST_USER}"));
+    worker["healthcheck"] = alive();
     worker["environment"]["BRAMBLE_LEDGER"] = json!("/var/lib/bramble/ledger.sqlite");
+    worker["environment"]["BRAMBLE_ALIVE"] = json!(ALIVE);
     worker["volumes"] =
         json!([volume("ledger", "/var/lib/bramble"), { "type": "tmpfs", "target": "/tmp" }]);
-    worker["deploy"] = deploy(1, std::slice::from_ref(&first_manager), "256M");
+    if cluster.nas.is_some() {
+        worker["environment"]["BRAMBLE_BACKUP_DIR"] = json!("/backups");
+        let backups = json!({ "type": "bind", "source": BACKUPS, "target": "/backups" });
+        worker["volumes"]
+            .as_array_mut()
+            .into_iter()
+            .for_each(|all| all.push(backups.clone()));
+    }
+    // The ledger is a directory on that node's disk.
+    worker["deploy"] = deploy(1, &[format!("node.labels.{LEDGER}==true")], "512M");
 
     let server = json!({
         "BRAMBLE_SERVER": "http://web:3000",
         "BRAMBLE_NODE": "{{.Node.Hostname}}",
         "BRAMBLE_LOG_FORMAT": "json",
+        "BRAMBLE_TOKEN_FILE": "/run/secrets/miner-token",
+        "BRAMBLE_ALIVE": ALIVE,
     });
     let mut miner = search(&image("seed-miner"), "miner", server);
+    miner["secrets"] = json!([secret("miner-token", NOBODY)]);
+    miner["volumes"] = json!([{ "type": "tmpfs", "target": "/tmp" }]);
+    miner["healthcheck"] = alive();
     miner["deploy"] = deploy(
         cluster.workers().count(),
         &["node.role!=manager".to_owned()],
         "512M",
     );
     // It hands back what it has when it is stopped, for which web may need a while.
-    miner["stop_grace_period"] = json!("30s");
+    miner["stop_grace_period"] = json!("90s");
     // One after the other, so that the search goes on meanwhile.
     miner["deploy"]["update_config"]["parallelism"] = json!(1);
     // Each takes all processors of its node.
@@ -148,9 +208,9 @@ pub fn seeds(cluster: &Cluster, images: &Images) -> String {
         "messages": {
             "image": reference(cluster, images, "redis"),
             "entrypoint": ["/usr/bin/redis-server"],
-            // Name and value together: a lone `no` or `yes` is a truth value to some readers of YAML.
-            "command": ["--bind *", "--protected-mode no", "--dir /data", "--appendonly yes"],
-            "user": NOBODY,
+            "command": ["/etc/redis.conf"],
+            "configs": [{ "source": "redis-conf", "target": "/etc/redis.conf" }],
+            "user": format!("{NOBODY}:{NOBODY}"),
             "read_only": true,
             "cap_drop": ["ALL"],
             "networks": ["seeds"],
@@ -178,6 +238,8 @@ pub fn seeds(cluster: &Cluster, images: &Images) -> String {
         "services": services,
         "networks": { "seeds": { "driver": "overlay" } },
         "volumes": { "ledger": {}, "messages": {} },
+        "secrets": external(SECRETS.map(|name| (name, format!("{SEEDS}_{name}")))),
+        "configs": external([("redis-conf", named("redis-conf", REDIS_CONF))]),
     });
     yaml(
         &format!("The seed search of the cluster {}.", cluster.name),
@@ -191,7 +253,7 @@ fn engine(image: &str, manager: &str) -> Value {
     let mut engine = search(image, "engine", json!({}));
     // The socket is root's. Without capabilities there is nothing else that this root may do.
     engine["user"] = json!("0:0");
-    engine["healthcheck"] = json!({ "disable": true });
+    engine["healthcheck"] = health(&["healthcheck", "http://127.0.0.1:2375/healthz"]);
     let socket = "/var/run/docker.sock";
     engine["volumes"] =
         json!([{ "type": "bind", "source": socket, "target": socket, "read_only": true }]);
@@ -204,7 +266,7 @@ fn search(image: &str, command: &str, environment: Value) -> Value {
     json!({
         "image": image,
         "command": [command],
-        "user": NOBODY,
+        "user": format!("{NOBODY}:{NOBODY}"),
         "read_only": true,
         "cap_drop": ["ALL"],
         "networks": ["seeds"],
@@ -248,6 +310,33 @@ fn health_of_its_image() -> Value {
         "start_period": "2m",
         "start_interval": "3s",
     })
+}
+
+/// What services that answer nobody touch while they work.
+const ALIVE: &str = "/tmp/alive";
+
+fn alive() -> Value {
+    health(&["healthcheck", "--alive", ALIVE])
+}
+
+/// The same with a question of its own, to the program of the search.
+fn health(question: &[&str]) -> Value {
+    let mut health = health_of_its_image();
+    let test = ["CMD", "/bramble-search"];
+    health["test"] = json!([&test, question].concat());
+    health
+}
+
+/// A secret in a file that only `user` can read.
+fn secret(name: &str, user: u32) -> Value {
+    let id = user.to_string();
+    json!({ "source": name, "target": name, "uid": id, "gid": id, "mode": 0o400 })
+}
+
+/// What is in the swarm already, by the name it has in a stack and the name it has there.
+fn external<const N: usize>(names: [(&str, String); N]) -> Value {
+    let entry = |(name, there)| (name, json!({ "external": true, "name": there }));
+    json!(BTreeMap::from(names.map(entry)))
 }
 
 /// So many of a service, on nodes that meet the constraints.

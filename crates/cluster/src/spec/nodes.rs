@@ -6,7 +6,7 @@ use std::ops::Range;
 use toml::Spanned;
 
 use super::check::{Check, TAKEN_HOST_NAMES};
-use super::{Mac, NFS_ROOT, Nas, Network, Node, Registry, Role, SHARED_LINK, names, wire};
+use super::{LEDGER, Mac, NFS_ROOT, Nas, Network, Node, Registry, Role, SHARED_LINK, names, wire};
 
 /// Where registry data lies on a cluster without a NAS.
 const LOCAL_REGISTRY_DATA: &str = "/var/lib/bramble/registry";
@@ -38,10 +38,11 @@ impl Check<'_> {
             }
             return Vec::new();
         }
-        let nodes: Vec<Draft> = nodes
+        let mut nodes: Vec<Draft> = nodes
             .into_iter()
             .map(|node| self.one_node(node, network, nas))
             .collect();
+        self.ledger(&mut nodes);
 
         let names = nodes.iter().flat_map(|draft| {
             let own = (draft.node.name.clone(), draft.name.clone());
@@ -154,6 +155,32 @@ impl Check<'_> {
             ));
         for (_, span) in inside {
             problem.also(span, "this, too");
+        }
+    }
+
+    /// The ledger of the search lies on the node that is labelled for it, else on the first manager, which is labelled so here.
+    fn ledger(&mut self, nodes: &mut [Draft]) {
+        let keeps = |draft: &&Draft| draft.node.keeps_ledger();
+        let mut keepers = nodes.iter().filter(keeps);
+        if let (Some(one), Some(other)) = (keepers.next(), keepers.next()) {
+            self.problems
+                .error(
+                    other.name.clone(),
+                    format!(
+                        "{} is to keep the ledger of the search, too",
+                        other.node.name
+                    ),
+                )
+                .also(one.name.clone(), "this node already does")
+                .help_is(format!("label one node `{LEDGER} = \"true\"`, or none"));
+        }
+        let here = nodes.iter().any(|draft| keeps(&draft));
+        let first = nodes
+            .iter_mut()
+            .find(|draft| draft.node.role == Role::Manager);
+        if let Some(first) = first.filter(|_| !here) {
+            let label = (LEDGER.to_owned(), "true".to_owned());
+            first.node.labels.extend([label]);
         }
     }
 
