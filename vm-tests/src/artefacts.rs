@@ -1,12 +1,16 @@
 //! What every rehearsal stands on: booted templates of root file systems, from the store.
 
 use anyhow::{Context, Result};
+use bramble_image::debian::archive::Mirror;
 use bramble_image::disk::{self, Zeros};
 use bramble_image::initramfs;
+use bramble_image::layer::Layer;
 use bramble_image::rootfs::{self, RootFs};
 use bramble_lab::guest;
 use bramble_lab::template::{self, Template};
 use bramble_store::{Key, Store};
+
+use crate::household;
 
 /// Raised when the same inputs would be built into something else.
 const VERSION: u32 = 1;
@@ -37,17 +41,18 @@ impl Size {
     };
 }
 
-/// Boots, or takes from the store, the template of nodes of a size.
+/// Boots, or takes from the store, a template of nodes of a size. `name` says of which.
 ///
 /// # Errors
 /// When it cannot be built or does not boot.
 pub fn node_template(
     store: &Store,
+    name: &str,
     rootfs: &RootFs,
     size: Size,
     supervisor: &[String],
 ) -> Result<Template> {
-    template_of(store, "node", rootfs, size, supervisor)
+    template_of(store, name, rootfs, None, size, supervisor)
 }
 
 /// Boots, or takes from the store, the template of the household machine.
@@ -57,20 +62,27 @@ pub fn node_template(
 pub fn household_template(
     store: &Store,
     rootfs: &RootFs,
+    mirror: &Mirror,
     supervisor: &[String],
 ) -> Result<Template> {
-    template_of(store, "household", rootfs, Size::HOUSEHOLD, supervisor)
+    let (name, size) = ("household", Size::HOUSEHOLD);
+    template_of(store, name, rootfs, Some(mirror), size, supervisor)
 }
 
 fn template_of(
     store: &Store,
     name: &str,
     rootfs: &RootFs,
+    mirror: Option<&Mirror>,
     size: Size,
     supervisor: &[String],
 ) -> Result<Template> {
     let (card, lab) = (rootfs::node_layer(), guest::layer());
-    let key = Key::builder(&format!("machine-{name}"), VERSION)
+    let mut key = Key::builder(&format!("machine-{name}"), VERSION);
+    if let Some(mirror) = mirror {
+        key = key.text("mirror", mirror.key.hex());
+    }
+    let key = key
         .text("rootfs", rootfs.key.hex())
         .text("card", card.digest())
         .text("lab", lab.digest())
@@ -85,9 +97,10 @@ fn template_of(
         let boot = initramfs::from_rootfs(&rootfs.archive(), initramfs::ROOT_MODULES)?;
         std::fs::write(dir.join("vmlinuz"), boot.kernel)?;
         std::fs::write(dir.join("initramfs"), boot.initramfs)?;
+        let served = mirror.map_or(Ok(Layer::new()), |it| it.layer(household::MIRROR_ROOT))?;
         disk::ext4(
             &rootfs.archive(),
-            &card.clone().with(&lab),
+            &card.clone().with(&lab).with(&served),
             DISK,
             Zeros::Holes,
             &dir.join("disk.img"),

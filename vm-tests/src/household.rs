@@ -1,6 +1,7 @@
-//! The household machine: the router and the NAS that a cluster finds in the house it stands in.
+//! The household machine: the router and the NAS that a cluster finds in the house it stands in, and what the router
+//! leads to: a mirror of Debian's packages, under the names that Debian's own have.
 //!
-//! Its files are those that `bramble render` gives a person for their own router and NAS.
+//! The files of router and NAS are those that `bramble render` gives a person for their own.
 
 use bramble_cluster::render::{network, storage};
 use bramble_cluster::spec::{Cluster, Nas};
@@ -14,6 +15,20 @@ pub const NAME: &str = "household";
 /// Its network card's address: locally administered, so no node's.
 pub const MAC: &str = "52:54:00:b0:00:02";
 
+/// Where the files of the mirror are, without a slash at the beginning.
+pub const MIRROR_ROOT: &str = "srv/mirror";
+
+/// The names of Debian's mirrors, as every machine's apt knows them.
+const MIRRORS: [&str; 2] = ["deb.debian.org", "security.debian.org"];
+
+/// What a node of a rehearsal is told so that the mirror will do: nobody signs it, for what is in it was held against the
+/// lock when it was made.
+pub fn trust() -> Layer {
+    let unsigned =
+        "APT::Get::AllowUnauthenticated \"true\";\nAcquire::AllowInsecureRepositories \"true\";\n";
+    Layer::new().file("etc/apt/apt.conf.d/90bramble-lab", 0o644, unsigned)
+}
+
 /// The router's and the NAS's addresses, exports and reservations of `cluster`.
 pub fn identity(cluster: &Cluster) -> Identity {
     let mut files = Layer::new()
@@ -23,12 +38,14 @@ pub fn identity(cluster: &Cluster) -> Identity {
             addresses(cluster),
         )
         .file("etc/dnsmasq.conf", 0o644, network::dnsmasq(cluster))
+        .file("etc/dnsmasq.d/mirror.conf", 0o644, mirror_names(cluster))
         .file("etc/systemd/system/dnsmasq.service", 0o644, DNSMASQ)
-        // For when it starts anew; a clone's services are started by its script.
-        .symlink(
-            &format!("{WANTED}/dnsmasq.service"),
-            "/etc/systemd/system/dnsmasq.service",
-        );
+        .file("etc/systemd/system/mirror.service", 0o644, MIRROR);
+    // For when it starts anew; a clone's services are started by its script.
+    for unit in OWN_UNITS {
+        let path = format!("/etc/systemd/system/{unit}");
+        files = files.symlink(&format!("{WANTED}/{unit}"), &path);
+    }
     if let Some(nas) = &cluster.nas {
         files = files
             .file(
@@ -56,6 +73,14 @@ pub fn identity(cluster: &Cluster) -> Identity {
     }
 }
 
+/// Leads the names of Debian's mirrors to this machine.
+fn mirror_names(cluster: &Cluster) -> String {
+    let router = cluster.network.router;
+    MIRRORS
+        .map(|name| format!("address=/{name}/{router}\n"))
+        .concat()
+}
+
 fn addresses(cluster: &Cluster) -> String {
     let prefix = cluster.network.subnet.prefix_len();
     let nas = cluster.nas.as_ref().map(|nas| nas.server);
@@ -77,7 +102,10 @@ fn fstab(nas: &Nas) -> String {
 }
 
 fn configure(has_nas: bool) -> String {
-    let mut script = "#!/bin/sh\nset -eu\nnetworkctl reload\nsystemctl daemon-reload\nsystemctl start dnsmasq.service\n".to_owned();
+    let units = OWN_UNITS.join(" ");
+    let mut script = format!(
+        "#!/bin/sh\nset -eu\nnetworkctl reload\nsystemctl daemon-reload\nsystemctl start {units}\n"
+    );
     if has_nas {
         script += "mount --all\nsystemctl start nfs-server.service\n";
     }
@@ -87,12 +115,24 @@ fn configure(has_nas: bool) -> String {
 /// What is started at every boot.
 const WANTED: &str = "etc/systemd/system/multi-user.target.wants";
 
+/// What is started by units of its own.
+const OWN_UNITS: [&str; 2] = ["dnsmasq.service", "mirror.service"];
+
 /// Only on the network: the machine's own resolver has port 53 of the loopback.
 const DNSMASQ: &str = "[Unit]
 Description=Addresses and names of the house
 
 [Service]
-ExecStart=/usr/sbin/dnsmasq --keep-in-foreground --interface=eth0 --except-interface=lo --bind-dynamic
+ExecStart=/usr/sbin/dnsmasq --keep-in-foreground --interface=eth0 --except-interface=lo --bind-dynamic \
+  --conf-dir=/etc/dnsmasq.d,*.conf
+Restart=on-failure
+";
+
+const MIRROR: &str = "[Unit]
+Description=Debian's packages
+
+[Service]
+ExecStart=/bin/busybox httpd -f -p 80 -h /srv/mirror
 Restart=on-failure
 ";
 
@@ -112,6 +152,11 @@ mod tests {
         let text = include_str!("../../fixtures/clusters/eight-pi.toml");
         let (cluster, _) = Cluster::parse("eight-pi.toml", text).expect("a cluster");
         insta::assert_snapshot!("addresses", addresses(&cluster));
+        insta::assert_snapshot!(mirror_names(&cluster), @r"
+        address=/deb.debian.org/192.168.1.1
+        address=/security.debian.org/192.168.1.1
+        ");
+        assert!(MIRROR.contains(&format!("/{MIRROR_ROOT}\n")));
 
         let moved = text.replace("\"192.168.1.2\"", "\"192.168.1.9\"");
         let (moved, _) = Cluster::parse("moved.toml", &moved).expect("a cluster");

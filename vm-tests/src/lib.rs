@@ -4,6 +4,7 @@
 //! [`bramble_lab::Lab`]; it may look at them by SSH, but never prepares or mends anything behind bramble's
 //! back. [`scenario`] says what one is, [`scenarios`] holds all of them, [`runner`] runs those that are asked for.
 
+pub mod ansible;
 pub mod artefacts;
 pub mod household;
 pub mod job;
@@ -17,3 +18,4 @@ pub mod runner;
 pub mod scenario;
 pub mod scenarios;
 pub mod setting;
+pub mod stock;

@@ -11,7 +11,7 @@ use serde::Serialize;
 use crate::household;
 use crate::report::Report;
 use crate::runner::{self, Options, Standing};
-use crate::scenario::{Bench, On, Scenario, When};
+use crate::scenario::{Bench, On, Scenario, Stock, When};
 
 /// Longest wait for machines that boot all at once.
 const PATIENCE: Duration = Duration::from_secs(30 * 60);
@@ -23,6 +23,7 @@ const LAB: Scenario = Scenario {
     when: When::Nightly,
     cluster: "fixtures/clusters/eight-pi.toml",
     nodes: 8,
+    stock: Stock::None,
     measured: None,
     on: On::Nothing(|_, _| Ok(())),
 };

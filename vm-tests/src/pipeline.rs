@@ -140,6 +140,51 @@ pub fn service(report: &Report, operator: &Operator, programs: &Programs) -> Res
     Ok(())
 }
 
+/// Deploys Portainer if its images can be had here, and otherwise has Docker say whether it takes the stack. Where the
+/// cluster file wants none, does nothing.
+///
+/// # Errors
+/// When Docker does not take the stack, or it does not come up.
+pub fn portainer(
+    report: &Report,
+    operator: &Operator,
+    cluster: &Cluster,
+    programs: &Programs,
+) -> Result<()> {
+    let Some(portainer) = &cluster.portainer else {
+        return Ok(());
+    };
+    report.stage("portainer", |stage| {
+        let layout = |name: &str| programs.images.join(name);
+        let missing = PORTAINER
+            .iter()
+            .find(|(name, _)| !layout(name).join("oci-layout").exists());
+        let Some((name, image)) = missing else {
+            let [agent, portainer] = PORTAINER.map(|(name, _)| layout(name).display().to_string());
+            operator.bramble(&["image", "push", &agent, &portainer])?;
+            let images = programs.images.display().to_string();
+            operator.bramble(&["stack", "deploy", "portainer", "--images", &images])?;
+            return Ok(());
+        };
+        operator.bramble(&["stack", "deploy", "portainer", "--check"])?;
+        let skip = format!(
+            "SKIPPED: Portainer is not run, as its images are not here; Docker accepts its stack. To have it run, fetch \
+             each by `skopeo copy --override-arch arm64 docker://{image}:{} oci:{}` and the like",
+            portainer.tag,
+            layout(name).display()
+        );
+        report.say(&skip);
+        stage.note("SKIPPED: its images are not here; Docker accepts the stack");
+        Ok(())
+    })
+}
+
+/// Portainer's images: the names of their layouts here, and at Docker Hub.
+const PORTAINER: [(&str, &str); 2] = [
+    ("portainer-agent", "portainer/agent"),
+    ("portainer-ce", "portainer/portainer-ce"),
+];
+
 /// Has the cluster compute `search`.
 ///
 /// # Errors

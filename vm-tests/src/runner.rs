@@ -218,14 +218,7 @@ pub(crate) fn stand_up(
         operator.bramble(&["keys"])
     })?;
     let (lab, web) = report.stage("machines", |stage| {
-        let (mut lab, web) = setting::start(
-            &cluster,
-            &place,
-            &bench.node,
-            &bench.household,
-            &bench.backend,
-            &bench.supervisor,
-        )?;
+        let (mut lab, web) = setting::start(&cluster, &place, bench, scenario.stock)?;
         report.count(lab.attached());
         setting::wait_until_online(&mut lab, &cluster, |online, all| {
             stage.note(format!("{online} of {all} online"))

@@ -28,6 +28,8 @@ pub struct Scenario {
     pub cluster: &'static str,
     /// How many of its nodes, beside the household.
     pub nodes: usize,
+    /// Which of them begin with a card that nobody prepared.
+    pub stock: Stock,
     /// How many seconds it took alone on two cores with a filled store; `None` until somebody has measured it.
     pub measured: Option<u32>,
     /// What it is done to.
@@ -53,6 +55,29 @@ impl fmt::Display for When {
     }
 }
 
+/// Which nodes begin with a card that nobody prepared: neither Docker nor an NFS client is on it, and its kernel command
+/// line is a Raspberry Pi OS's. All others have a card of ours, on which everything is installed already.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stock {
+    /// None.
+    None,
+    /// The last one.
+    Last,
+    /// All.
+    All,
+}
+
+impl Stock {
+    /// Whether the node `name` of `cluster` is one of them.
+    pub fn includes(self, cluster: &Cluster, name: &str) -> bool {
+        match self {
+            Stock::None => false,
+            Stock::Last => cluster.nodes.last().is_some_and(|node| node.name == name),
+            Stock::All => true,
+        }
+    }
+}
+
 /// What a scenario begins with, and its body.
 #[derive(Debug, Clone, Copy)]
 pub enum On {
@@ -72,6 +97,8 @@ pub struct Bench {
     pub programs: Programs,
     /// The booted machine that nodes are cloned from.
     pub node: Template,
+    /// That of nodes with a card that nobody prepared, if a scenario has any.
+    pub stock: Option<Template>,
     /// The one that the household is cloned from.
     pub household: Template,
     /// What machines run as.

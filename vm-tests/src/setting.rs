@@ -12,10 +12,11 @@ use bramble_cluster::spec::{Cluster, Node, Role};
 use bramble_image::layer::Layer;
 use bramble_lab::identity::Identity;
 use bramble_lab::template::Template;
-use bramble_lab::{Backend, Definition, Event, Gateway, Happened, Lab, Machine, Waiting, guest};
+use bramble_lab::{Definition, Event, Gateway, Happened, Lab, Machine, Waiting, guest};
 
 use crate::household;
 use crate::operator::Files;
+use crate::scenario::{Bench, Stock};
 
 /// Longest wait for all machines to answer.
 const PATIENCE: Duration = Duration::from_secs(15 * 60);
@@ -67,35 +68,33 @@ impl Place {
 }
 
 /// Starts the machines of `cluster` in a lab of its name, and says how to reach them in the operator's
-/// `ssh_config`. The operator's keys must have been made. Returns the port of 127.0.0.1, too, that leads to the search
+/// `ssh_config`. The operator's keys must have been made. `stock` says whose card nobody prepared. Returns the port of 127.0.0.1, too, that leads to the search
 /// service, for those who look on.
 ///
 /// # Errors
 /// When there is no address left for the gateway, keys are missing, or the lab does not start.
-pub fn start(
-    cluster: &Cluster,
-    place: &Place,
-    node: &Template,
-    household: &Template,
-    backend: &Backend,
-    supervisor: &[String],
-) -> Result<(Lab, u16)> {
+pub fn start(cluster: &Cluster, place: &Place, bench: &Bench, stock: Stock) -> Result<(Lab, u16)> {
     let files = place.files();
     let mut ports = free_ports(cluster.nodes.len() + 1)?;
     let web = ports.pop().context("no port for the search service")?;
     fs::write(files.ssh_config(), ssh_config(cluster, &ports))?;
 
     let mut machines = vec![machine(
-        household,
+        &bench.household,
         household::NAME,
         household::MAC,
         &household::identity(cluster),
         place,
     )?];
     for member in &cluster.nodes {
-        let identity = identity(cluster, member, &files.state())?;
+        let mut identity = identity(cluster, member, &files.state())?;
         let (name, mac) = (&member.name, member.mac.to_string());
-        let mut machine = machine(node, name, &mac, &identity, place)?;
+        let mut template = &bench.node;
+        if stock.includes(cluster, name) {
+            template = bench.stock.as_ref().context("no stock card was made")?;
+            identity.files = identity.files.with(&stock_card());
+        }
+        let mut machine = machine(template, name, &mac, &identity, place)?;
         if member.role == Role::Worker {
             machine.niceness = WORKER_NICENESS;
         }
@@ -108,11 +107,11 @@ pub fn start(
     let definition = Definition {
         logs: place.logs.clone(),
         scratch: Some(place.scratch.clone()),
-        backend: backend.clone(),
+        backend: bench.backend.clone(),
         machines,
         gateway: Some(gateway),
     };
-    let lab = Lab::launch(&cluster.name, &definition, supervisor)?;
+    let lab = Lab::launch(&cluster.name, &definition, &bench.supervisor)?;
     Ok((lab, web))
 }
 
@@ -193,9 +192,18 @@ fn identity(cluster: &Cluster, node: &Node, state: &Path) -> Result<Identity> {
             read(host_keys.join("ssh_host_ed25519_key"))?,
             read(host_keys.join("ssh_host_ed25519_key.pub"))?,
         )),
-        files: Layer::new(),
+        files: household::trust(),
         configure: None,
     })
+}
+
+/// What a card of Raspberry Pi OS has on its boot partition that provisioning reads. The emulated machine is started
+/// without it.
+fn stock_card() -> Layer {
+    let kernel = "console=serial0,115200 console=tty1 root=LABEL=rootfs rootfstype=ext4 fsck.repair=yes rootwait\n";
+    Layer::new()
+        .file("boot/firmware/cmdline.txt", 0o755, kernel)
+        .file("boot/firmware/config.txt", 0o755, "[all]\narm_64bit=1\n")
 }
 
 /// Takes the two highest addresses of the subnet that are nobody's.
@@ -241,7 +249,10 @@ fn ssh_config(cluster: &Cluster, ports: &[u16]) -> String {
 }
 
 fn ssh_host(node: &Node, port: u16) -> String {
-    format!("Host {}\n  HostName 127.0.0.1\n  Port {port}\n", node.name)
+    format!(
+        "Host {} {}\n  HostName 127.0.0.1\n  Port {port}\n",
+        node.name, node.ip
+    )
 }
 
 /// Ports of 127.0.0.1 that nobody listens on now.

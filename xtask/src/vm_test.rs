@@ -6,7 +6,9 @@ use std::sync::OnceLock;
 use std::thread;
 
 use anyhow::{Result, bail};
-use bramble_image::rootfs;
+use bramble_image::Inputs;
+use bramble_image::debian::archive::Mirror;
+use bramble_image::rootfs::{self, RootFs};
 use bramble_lab::template::Template;
 use bramble_lab::{Backend, Usage};
 use bramble_store::Store;
@@ -16,7 +18,7 @@ use vm_tests::operator::Programs;
 use vm_tests::pipeline::{self, Answer, Search};
 use vm_tests::report::{self, Done, Report, Stage};
 use vm_tests::runner::{self, Ended, Options};
-use vm_tests::scenario::{self, Bench, Filter, Scenario, When};
+use vm_tests::scenario::{self, Bench, Filter, Scenario, Stock, When};
 
 use crate::doctor::Scope;
 use crate::{cross, doctor, lock, oci, project, vm};
@@ -94,6 +96,16 @@ pub(crate) struct Materials {
     mirror: Option<String>,
 }
 
+impl Materials {
+    /// How large nodes are.
+    pub(crate) fn size(&self) -> Size {
+        Size {
+            cpus: self.cpus,
+            memory: self.memory,
+        }
+    }
+}
+
 /// What machines run as.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 enum Launcher {
@@ -140,7 +152,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     let ended = runner::run(
         &scenarios,
         &options,
-        |report| build(&args.materials, args.seeds, report),
+        |report| build(&args.materials, &scenarios, args.seeds, report),
         |it| {
             tell(it, scenarios.len() > 1);
         },
@@ -220,7 +232,13 @@ fn verdict(ended: Vec<Ended>) -> Result<()> {
 }
 
 /// Programs and machines have nothing to do with each other, so they are built side by side.
-pub(crate) fn build(args: &Materials, seeds: u64, report: &Report) -> Result<Bench> {
+/// `scenarios` are what it is for.
+pub(crate) fn build(
+    args: &Materials,
+    scenarios: &[&Scenario],
+    seeds: u64,
+    report: &Report,
+) -> Result<Bench> {
     report.stage("tools", |_| doctor::ensure(Scope::Rehearse, true))?;
     let backend = match args.launcher {
         Launcher::Processes => Backend::Processes,
@@ -233,8 +251,9 @@ pub(crate) fn build(args: &Materials, seeds: u64, report: &Report) -> Result<Ben
         })?,
     };
     let supervisor = vm::supervisor()?;
-    let (programs, [node, household]) = thread::scope(|scope| {
-        let machines = scope.spawn(|| templates(report, args, &supervisor));
+    let with_stock = scenarios.iter().any(|it| it.stock != Stock::None);
+    let (programs, machines) = thread::scope(|scope| {
+        let machines = scope.spawn(|| templates(report, args, with_stock, &supervisor));
         let programs = programs(report, args);
         let machines = machines
             .join()
@@ -252,8 +271,9 @@ pub(crate) fn build(args: &Materials, seeds: u64, report: &Report) -> Result<Ben
     };
     Ok(Bench {
         programs,
-        node,
-        household,
+        node: machines.node,
+        stock: machines.stock,
+        household: machines.household,
         backend,
         supervisor,
         search,
@@ -281,26 +301,57 @@ fn programs(report: &Report, args: &Materials) -> Result<Programs> {
     })
 }
 
-fn templates(report: &Report, args: &Materials, supervisor: &[String]) -> Result<[Template; 2]> {
+/// Booted machines to clone.
+struct Machines {
+    node: Template,
+    stock: Option<Template>,
+    household: Template,
+}
+
+fn templates(
+    report: &Report,
+    args: &Materials,
+    with_stock: bool,
+    supervisor: &[String],
+) -> Result<Machines> {
     let inputs = lock::inputs(args.mirror.as_deref())?;
-    let size = Size {
-        cpus: args.cpus,
-        memory: args.memory,
-    };
-    let (node, household) = report.stage("root file systems", |stage| {
+    let (node, household, stock) = report.stage("root file systems", |stage| {
         let node = rootfs::node().get(&inputs, None)?;
         let household = rootfs::household().get(&inputs, Some(&node))?;
-        say_whether_cached(stage, node.was_cached() && household.was_cached());
-        anyhow::Ok((node, household))
+        let stock = with_stock.then(|| stock(&inputs, &node)).transpose()?;
+        let cached = node.was_cached()
+            && household.was_cached()
+            && stock.as_ref().is_none_or(RootFs::was_cached);
+        say_whether_cached(stage, cached);
+        anyhow::Ok((node, household, stock))
+    })?;
+    let mirror = report.stage("package mirror", |stage| {
+        let mirror = Mirror::get(&inputs)?;
+        say_whether_cached(stage, mirror.was_cached());
+        anyhow::Ok(mirror)
     })?;
     report.stage("templates", |stage| {
-        let templates = [
-            artefacts::node_template(&inputs.store, &node, size, supervisor)?,
-            artefacts::household_template(&inputs.store, &household, supervisor)?,
-        ];
-        say_whether_cached(stage, templates.iter().all(Template::was_cached));
-        Ok(templates)
+        let store = &inputs.store;
+        let nodes = |name: &str, rootfs: &RootFs| {
+            artefacts::node_template(store, name, rootfs, args.size(), supervisor)
+        };
+        let machines = Machines {
+            node: nodes("node", &node)?,
+            stock: stock.as_ref().map(|it| nodes("stock", it)).transpose()?,
+            household: artefacts::household_template(store, &household, &mirror, supervisor)?,
+        };
+        let (node, household) = (&machines.node, &machines.household);
+        let cached = node.was_cached()
+            && household.was_cached()
+            && machines.stock.as_ref().is_none_or(Template::was_cached);
+        say_whether_cached(stage, cached);
+        Ok(machines)
     })
+}
+
+fn stock(inputs: &Inputs, node: &RootFs) -> Result<RootFs> {
+    let python = rootfs::python().get(inputs, Some(node))?;
+    rootfs::stock().get(inputs, Some(&python))
 }
 
 fn say_whether_cached(stage: &Stage, cached: bool) {

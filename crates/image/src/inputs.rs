@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use bramble_store::{LockFile, Package, Store};
 
 use crate::debian::Set;
@@ -66,6 +66,16 @@ impl Packages<'_> {
             format!("{name} {version} {sha256}\n")
         };
         self.packages.iter().map(line).collect()
+    }
+
+    /// The version of one of them.
+    ///
+    /// # Errors
+    /// It is none of them.
+    pub fn version(&self, name: &str) -> Result<&str> {
+        let named = self.packages.iter().find(|package| package.name == name);
+        let named = named.with_context(|| format!("the lock file has no package {name} there"))?;
+        Ok(&named.version)
     }
 
     /// Their files, fetched where need be.

@@ -16,6 +16,8 @@ use crate::EPOCH;
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Node {
     File(Vec<u8>),
+    /// A file of this machine: where it lies, its size and its SHA-256.
+    Copy(PathBuf, u64, String),
     Symlink(PathBuf),
     Directory,
 }
@@ -48,6 +50,16 @@ impl Layer {
     /// A file that belongs to the user and the group `owner`.
     pub fn file_of(self, owner: u32, path: &str, mode: u32, content: impl Into<Vec<u8>>) -> Self {
         self.entry(path, mode, owner, Node::File(content.into()))
+    }
+
+    /// A copy of the file `from` of this machine, read when the layer is written.
+    ///
+    /// # Errors
+    /// When `from` cannot be read.
+    pub fn copy(self, path: &str, mode: u32, from: &Path) -> io::Result<Self> {
+        let size = from.metadata()?.len();
+        let sha256 = bramble_store::sha256_of_file(from)?;
+        Ok(self.entry(path, mode, 0, Node::Copy(from.to_owned(), size, sha256)))
     }
 
     /// A directory that belongs to the user and the group `owner`.
@@ -83,9 +95,14 @@ impl Layer {
     pub fn digest(&self) -> String {
         let mut hash = Sha256::new();
         for (path, entry) in &self.entries {
+            let node = match &entry.node {
+                // Where it lies plays no part.
+                Node::Copy(_, _, sha256) => format!("Copy({sha256})"),
+                node => format!("{node:?}"),
+            };
             hash.update(format!(
-                "{path:?} {:o} {} {:?}\n",
-                entry.mode, entry.owner, entry.node
+                "{path:?} {:o} {} {node}\n",
+                entry.mode, entry.owner
             ));
         }
         for path in &self.removed {
@@ -193,6 +210,11 @@ fn append(archive: &mut Builder<impl Write>, path: &Path, entry: &Entry) -> io::
             header.set_entry_type(EntryType::Regular);
             header.set_size(content.len() as u64);
             archive.append_data(&mut header, name, content.as_slice())
+        }
+        Node::Copy(from, size, _) => {
+            header.set_entry_type(EntryType::Regular);
+            header.set_size(*size);
+            archive.append_data(&mut header, name, std::fs::File::open(from)?)
         }
     }
 }

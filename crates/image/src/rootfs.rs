@@ -51,6 +51,12 @@ const NODE_PACKAGES: &[&str] = &[
 /// What the household machine has beyond a node: the router's and the NAS's daemons.
 const HOUSEHOLD_PACKAGES: &[&str] = &["dnsmasq-base", "nfs-kernel-server"];
 
+/// What a node has so that others can manage it: Ansible is written in Python, as are its modules for Docker.
+const PYTHON_PACKAGES: &[&str] = &["python3", "python3-docker"];
+
+/// Run in a node's root file system, leaves one without an engine. Whatever came with it goes too.
+const WITHOUT_ENGINE: &str = r#"chroot "$1" env DEBIAN_FRONTEND=noninteractive apt-get --quiet --yes --auto-remove purge docker.io docker-cli nfs-common python3-docker"#;
+
 /// Files that no machine of a cluster reads.
 const EXCLUDED: &[&str] = &[
     "/usr/share/man/*",
@@ -139,6 +145,28 @@ pub fn household() -> Recipe {
         before: &[],
         after: &[r#"chroot "$1" systemctl --quiet disable nfs-server.service"#],
         extends: true,
+    }
+}
+
+/// A node's root file system, and what Ansible needs there.
+pub fn python() -> Recipe {
+    Recipe {
+        name: "rootfs-python",
+        set: "python",
+        packages: PYTHON_PACKAGES,
+        before: &[],
+        after: &[],
+        extends: true,
+    }
+}
+
+/// The root file system of a machine whose card nobody prepared, which extends [`python()`]: as Raspberry Pi OS it has
+/// Python, and neither Docker nor an NFS client.
+pub fn stock() -> Recipe {
+    Recipe {
+        name: "rootfs-stock",
+        after: &[WITHOUT_ENGINE],
+        ..python()
     }
 }
 
@@ -301,8 +329,11 @@ impl Recipe {
         let artifact = inputs.store.get_or_build(&key, |dir| {
             let repository = dir.join("packages");
             let mut debs = packages.fetch()?;
-            // What is installed already need not be found again.
-            debs.retain(|deb| !base.is_some_and(|base| deb.package.sets.contains(base.set)));
+            // What is installed already need not be found again, but a repository must not be empty.
+            debs.retain(|deb| {
+                !base.is_some_and(|base| deb.package.sets.contains(base.set))
+                    || self.packages.contains(&deb.package.name.as_str())
+            });
             repository::write(&debs, &repository)?;
             let base = base.map(RootFs::archive);
             self.build(base.as_deref(), &repository, dir)?;
@@ -383,6 +414,25 @@ mod tests {
         };
         insta::assert_snapshot!("node", shown(node(), None));
         insta::assert_snapshot!("household", shown(household(), Some("/store/node.tar")));
+    }
+
+    #[test]
+    fn a_stock_card_has_no_engine() {
+        let command = stock().command(
+            Some(Path::new("/python.tar")),
+            Path::new("/p"),
+            Path::new("/o"),
+        );
+        let purge = command.iter().find(|word| word.contains("purge"));
+        assert!(
+            purge.is_some_and(|hook| hook.contains("docker.io") && hook.contains("nfs-common"))
+        );
+        assert!(
+            !python()
+                .command(None, Path::new("/p"), Path::new("/o"))
+                .join(" ")
+                .contains("purge")
+        );
     }
 
     #[test]

@@ -7,7 +7,7 @@ use bramble_lab::Fault;
 
 use super::EIGHT_PI;
 use crate::life;
-use crate::scenario::{On, Rehearsal, Scenario, When};
+use crate::scenario::{On, Rehearsal, Scenario, Stock, When};
 
 pub(super) const SCENARIO: Scenario = Scenario {
     name: "first-light",
@@ -15,6 +15,7 @@ pub(super) const SCENARIO: Scenario = Scenario {
     when: When::EveryCommit,
     cluster: EIGHT_PI,
     nodes: 2,
+    stock: Stock::None,
     measured: None,
     on: On::NewMachines(run),
 };

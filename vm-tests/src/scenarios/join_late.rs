@@ -6,7 +6,7 @@ use anyhow::{Context, Result};
 use bramble_cluster::spec::Cluster;
 
 use super::{EIGHT_PI, THREE};
-use crate::scenario::{On, Rehearsal, Scenario, When};
+use crate::scenario::{On, Rehearsal, Scenario, Stock, When};
 use crate::{life, pipeline, resize, setting};
 
 pub(super) const SCENARIO: Scenario = Scenario {
@@ -15,6 +15,7 @@ pub(super) const SCENARIO: Scenario = Scenario {
     when: When::Nightly,
     cluster: EIGHT_PI,
     nodes: THREE,
+    stock: Stock::None,
     measured: None,
     on: On::NewMachines(run),
 };

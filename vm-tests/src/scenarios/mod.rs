@@ -2,6 +2,8 @@
 
 use crate::scenario::Scenario;
 
+mod ansible_equivalence;
+mod bare_node;
 mod first_light;
 mod hard_times;
 mod idempotence;
@@ -11,6 +13,7 @@ mod partition;
 mod pipeline;
 mod power_cut_manager;
 mod power_cut_worker;
+mod provision_interrupted;
 mod registry_loss;
 mod rolling_reboot;
 mod rolling_update;
@@ -19,6 +22,9 @@ mod three_managers;
 /// The cluster file of most scenarios, which take as many of its nodes as show the point.
 const EIGHT_PI: &str = "fixtures/clusters/eight-pi.toml";
 
+/// The cluster of the guide that was made by hand: with upgrades, and more packages.
+const BY_HAND: &str = "fixtures/clusters/by-hand.toml";
+
 /// A manager and two workers: the fewest of which one can be missed. Scenarios with as many share a lab.
 const THREE: usize = 3;
 
@@ -26,6 +32,9 @@ const THREE: usize = 3;
 pub const SCENARIOS: &[Scenario] = &[
     pipeline::SCENARIO,
     first_light::SCENARIO,
+    bare_node::SCENARIO,
+    ansible_equivalence::SCENARIO,
+    provision_interrupted::SCENARIO,
     idempotence::SCENARIO,
     power_cut_worker::SCENARIO,
     hard_times::SCENARIO,

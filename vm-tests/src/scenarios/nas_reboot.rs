@@ -9,7 +9,7 @@ use super::{EIGHT_PI, THREE};
 use crate::household;
 use crate::life::{Action, live_through};
 use crate::pipeline;
-use crate::scenario::{On, Rehearsal, Scenario, When};
+use crate::scenario::{On, Rehearsal, Scenario, Stock, When};
 
 pub(super) const SCENARIO: Scenario = Scenario {
     name: "nas-reboot",
@@ -17,6 +17,7 @@ pub(super) const SCENARIO: Scenario = Scenario {
     when: When::Nightly,
     cluster: EIGHT_PI,
     nodes: THREE,
+    stock: Stock::None,
     measured: None,
     on: On::Cluster(run),
 };

@@ -7,7 +7,7 @@ use bramble_lab::{Direction, Fault, Impairment};
 
 use super::{EIGHT_PI, THREE};
 use crate::life::{Action, live_through};
-use crate::scenario::{On, Rehearsal, Scenario, When};
+use crate::scenario::{On, Rehearsal, Scenario, Stock, When};
 
 pub(super) const SCENARIO: Scenario = Scenario {
     name: "partition",
@@ -15,6 +15,7 @@ pub(super) const SCENARIO: Scenario = Scenario {
     when: When::Nightly,
     cluster: EIGHT_PI,
     nodes: THREE,
+    stock: Stock::None,
     measured: None,
     on: On::Cluster(run),
 };

@@ -4,7 +4,7 @@ use anyhow::Result;
 
 use super::EIGHT_PI;
 use crate::pipeline;
-use crate::scenario::{On, Rehearsal, Scenario, When};
+use crate::scenario::{On, Rehearsal, Scenario, Stock, When};
 
 pub(super) const SCENARIO: Scenario = Scenario {
     name: "pipeline",
@@ -12,6 +12,7 @@ pub(super) const SCENARIO: Scenario = Scenario {
     when: When::EveryCommit,
     cluster: EIGHT_PI,
     nodes: 8,
+    stock: Stock::None,
     measured: Some(366),
     on: On::NewMachines(run),
 };

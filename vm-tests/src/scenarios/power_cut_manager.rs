@@ -7,7 +7,7 @@ use bramble_lab::Fault;
 
 use super::{EIGHT_PI, THREE};
 use crate::life::{Action, live_through};
-use crate::scenario::{On, Rehearsal, Scenario, When};
+use crate::scenario::{On, Rehearsal, Scenario, Stock, When};
 
 pub(super) const SCENARIO: Scenario = Scenario {
     name: "power-cut-manager",
@@ -15,6 +15,7 @@ pub(super) const SCENARIO: Scenario = Scenario {
     when: When::Nightly,
     cluster: EIGHT_PI,
     nodes: THREE,
+    stock: Stock::None,
     measured: None,
     on: On::Cluster(run),
 };

@@ -4,7 +4,7 @@ use anyhow::Result;
 
 use super::{EIGHT_PI, THREE};
 use crate::life::{Action, live_through};
-use crate::scenario::{On, Rehearsal, Scenario, When};
+use crate::scenario::{On, Rehearsal, Scenario, Stock, When};
 
 pub(super) const SCENARIO: Scenario = Scenario {
     name: "rolling-reboot",
@@ -12,6 +12,7 @@ pub(super) const SCENARIO: Scenario = Scenario {
     when: When::Nightly,
     cluster: EIGHT_PI,
     nodes: THREE,
+    stock: Stock::None,
     measured: None,
     on: On::Cluster(run),
 };

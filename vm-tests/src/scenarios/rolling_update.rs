@@ -12,7 +12,7 @@ use super::{EIGHT_PI, THREE};
 use crate::job::Job;
 use crate::life::until_whole;
 use crate::pipeline;
-use crate::scenario::{On, Rehearsal, Scenario, When};
+use crate::scenario::{On, Rehearsal, Scenario, Stock, When};
 
 pub(super) const SCENARIO: Scenario = Scenario {
     name: "rolling-update",
@@ -20,6 +20,7 @@ pub(super) const SCENARIO: Scenario = Scenario {
     when: When::Nightly,
     cluster: EIGHT_PI,
     nodes: THREE,
+    stock: Stock::None,
     measured: None,
     on: On::Cluster(run),
 };

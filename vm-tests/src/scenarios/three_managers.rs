@@ -4,7 +4,7 @@ use anyhow::{Result, ensure};
 use bramble_lab::Fault;
 
 use crate::operator::Operator;
-use crate::scenario::{On, Rehearsal, Scenario, When};
+use crate::scenario::{On, Rehearsal, Scenario, Stock, When};
 use crate::{life, pipeline};
 
 pub(super) const SCENARIO: Scenario = Scenario {
@@ -13,6 +13,7 @@ pub(super) const SCENARIO: Scenario = Scenario {
     when: When::Nightly,
     cluster: "fixtures/clusters/three-managers.toml",
     nodes: 4,
+    stock: Stock::None,
     measured: None,
     on: On::NewMachines(run),
 };

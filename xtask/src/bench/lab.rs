@@ -45,7 +45,7 @@ struct Measured {
 }
 
 pub(super) fn run(args: &Args) -> Result<()> {
-    let bench = vm_test::build(&args.materials, 1, &Report::new("bench lab"))?;
+    let bench = vm_test::build(&args.materials, &[], 1, &Report::new("bench lab"))?;
     let options = Options {
         root: project::root(),
         directory: project::target_dir().join("bench-lab"),

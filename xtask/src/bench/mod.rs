@@ -2,6 +2,7 @@
 
 mod instructions;
 mod lab;
+mod provision;
 
 use std::path::PathBuf;
 
@@ -9,6 +10,7 @@ use anyhow::{Context, Result};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
 use crate::project;
+use crate::vm_test::Materials;
 
 /// Measure how fast things are
 #[derive(clap::Args)]
@@ -52,6 +54,15 @@ enum What {
         #[arg(long, value_name = "N", default_value_t = 3)]
         rounds: u64,
     },
+    /// Provisioning by bramble and by Ansible with the playbook that bramble exports, each on fresh emulated machines.
+    /// Fails below ten times as fast
+    Provision {
+        /// How many nodes, 2 to 16
+        #[arg(long, value_name = "N", default_value_t = 8)]
+        nodes: usize,
+        #[command(flatten)]
+        materials: Materials,
+    },
 }
 
 pub(crate) fn run(args: &Args) -> Result<()> {
@@ -85,6 +96,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
                 &["ingest", miners, rate, seconds],
             )
         }
+        What::Provision { nodes, materials } => provision::run(*nodes, materials),
         What::Efficiency { seeds, rounds } => {
             let numbers = [seeds, rounds].map(|number| number.to_string());
             let [seeds, rounds] = &numbers;

@@ -1,6 +1,8 @@
 //! Debian's packages: chosen once ([`resolve`]), fetched by their hash ([`fetch`]), installed from a repository
-//! that holds nothing else ([`repository`]), or only unpacked ([`unpacked`]).
+//! that holds nothing else ([`repository`]), or only unpacked ([`unpacked`]). Machines that install packages themselves
+//! find some in an archive like Debian's own ([`archive`]).
 
+pub mod archive;
 pub mod fetch;
 pub mod mirror;
 pub mod repository;
@@ -44,6 +46,8 @@ pub fn sets() -> Vec<Set> {
     let mut sets = vec![
         crate::rootfs::node().set(),
         crate::rootfs::household().set(),
+        crate::rootfs::python().set(),
+        archive::set(),
     ];
     sets.push(firmware());
     sets.extend(crate::oci::sets());

@@ -10,8 +10,8 @@ use bramble_store::sha256_of_file;
 use super::fetch::Deb;
 use super::{ARCHITECTURE, SUITE, run};
 
-/// Where the index is.
-const INDEX: &str = "main/binary-arm64/Packages";
+/// Where the index of a suite is, below the suite.
+pub(super) const INDEX: &str = "main/binary-arm64/Packages";
 
 /// Writes the repository into the directory `dir`. Nobody signs it: what is in it was held against the lock.
 ///
@@ -31,25 +31,30 @@ pub fn write(debs: &[Deb], dir: &Path) -> Result<()> {
         let path = dir.join(&name);
         unpacked(&deb.path(), &path)
             .with_context(|| format!("cannot read the package {}", deb.package.name))?;
-        stanzas += &format!(
-            "{}\nFilename: {name}\nSize: {}\nSHA256: {}\n\n",
-            fields(&deb.path())?.trim_end(),
-            fs::metadata(&path)?.len(),
-            sha256_of_file(&path)?,
-        );
+        stanzas += &stanza(&path, &name)?;
     }
     fs::write(&index, stanzas)?;
-    fs::write(dists.join("Release"), release(&index)?)?;
+    fs::write(dists.join("Release"), release(SUITE, &index)?)?;
     Ok(())
 }
 
+/// What an index says of the package `deb`, which is called `name` there.
+pub(super) fn stanza(deb: &Path, name: &str) -> Result<String> {
+    Ok(format!(
+        "{}\nFilename: {name}\nSize: {}\nSHA256: {}\n\n",
+        fields(deb)?.trim_end(),
+        fs::metadata(deb)?.len(),
+        sha256_of_file(deb)?,
+    ))
+}
+
 /// apt chooses by suite, so it is to find the one that it knows.
-fn release(index: &Path) -> Result<String> {
+pub(super) fn release(suite: &str, index: &Path) -> Result<String> {
     Ok(format!(
         "\
 Origin: Debian
 Label: Debian
-Codename: {SUITE}
+Codename: {suite}
 Architectures: {ARCHITECTURE}
 Components: main
 Date: Thu, 01 Jan 2026 00:00:00 UTC
@@ -67,13 +72,23 @@ fn fields(deb: &Path) -> Result<String> {
     Ok(String::from_utf8_lossy(&printed).into_owned())
 }
 
-/// Copies the package `from` to `to`, uncompressed. See deb(5) for the format.
-fn unpacked(from: &Path, to: &Path) -> Result<()> {
-    let part = |what: &str| run(Command::new("dpkg-deb").arg(what).arg(from));
+/// Copies the package `from` to `to`, uncompressed.
+pub(super) fn unpacked(from: &Path, to: &Path) -> Result<()> {
+    let control = part(from, "--ctrl-tarfile")?;
+    assemble(control, part(from, "--fsys-tarfile")?, to)
+}
+
+/// One of the archives that the package `deb` consists of.
+pub(super) fn part(deb: &Path, which: &str) -> Result<Vec<u8>> {
+    run(Command::new("dpkg-deb").arg(which).arg(deb))
+}
+
+/// Writes the package `to` of its two tar archives, uncompressed. See deb(5) for the format.
+pub(super) fn assemble(control: Vec<u8>, data: Vec<u8>, to: &Path) -> Result<()> {
     let members = [
         ("debian-binary", b"2.0\n".to_vec()),
-        ("control.tar", part("--ctrl-tarfile")?),
-        ("data.tar", part("--fsys-tarfile")?),
+        ("control.tar", control),
+        ("data.tar", data),
     ];
     let mut archive = b"!<arch>\n".to_vec();
     for (name, content) in members {
