@@ -49,7 +49,7 @@ pub const DIFFERENCES: &[Difference] = &[
         what: "memory",
         card: "1 to 8 GiB",
         lab: "768 MiB, or as much as `--memory` says; that of clones is shared until they write to it",
-        so: "what needs more ends by the OOM killer, which fails the run",
+        so: "what needs more ends by the OOM killer",
         by: &["-m ", "-object memory-backend"],
     },
     Difference {

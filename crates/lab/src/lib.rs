@@ -16,6 +16,13 @@
 //! disk that is plugged in while it runs. From then on it is a machine like any other: it can be started anew, and
 //! when its power was cut it boots from its disk.
 //!
+//! # Processes or containers
+//!
+//! [`Backend`] says what machines run as. As processes they take nothing but QEMU; in containers of a Docker engine, each
+//! has no network, no capabilities and no files but its own. A lab is the same on either, and ends with whoever started
+//! it on either. [`remains()`] finds what is left of labs that were killed together with their supervisors. How a machine
+//! of a lab differs from a real Pi is in [`hardware`].
+//!
 //! # What can befall machines
 //!
 //! [`Fault`] is the list: links that are cut, slow or lossy in one direction or both, pairs of machines that do not

@@ -39,11 +39,8 @@ fn run(rehearsal: &mut Rehearsal) -> Result<()> {
     })?;
     report.stage("they hear each other", |_| {
         for (from, to) in nodes.iter().zip(nodes.iter().skip(1)) {
-            let port = format!("exec 3<> /dev/tcp/{}/22", to.ip);
-            operator.look(
-                &from.name,
-                &["timeout", "20", "bash", "-c", &format!("'{port}'")],
-            )?;
+            let call = format!("exec 3<> /dev/tcp/{}/22", to.ip);
+            operator.look(&from.name, &["timeout", "20", "bash", "-c", &call])?;
         }
         anyhow::Ok(())
     })?;
@@ -51,6 +48,8 @@ fn run(rehearsal: &mut Rehearsal) -> Result<()> {
         return Ok(());
     };
     let before = operator.look(&last, BOOT)?;
+    // Who it is has only just been written.
+    operator.look(&last, &["sync"])?;
     report.stage(&format!("{last} without power"), |_| {
         let lab = rehearsal.lab.attached();
         lab.inflict_for(&last, &Fault::PowerCut, Duration::from_secs(1))?;

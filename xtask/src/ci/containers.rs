@@ -20,6 +20,9 @@ use crate::project::{cargo, log_path, run_logged};
 /// How long an engine may take to answer, or to end.
 const PROMPT: Duration = Duration::from_secs(60);
 
+/// What the directories of engines that are started here are called.
+const PREFIX: &str = "bramble-docker-";
+
 /// Which scenario is run: whatever is different in a container, it does.
 const SCENARIO: &str = "first-light";
 
@@ -78,7 +81,8 @@ struct Engine {
 impl Engine {
     /// Starts one without networks, which machines in containers do not use. It is waited for.
     fn start() -> Result<Engine> {
-        let place = TempDir::with_prefix("bramble-docker-")?;
+        remove_what_the_killed_left()?;
+        let place = TempDir::with_prefix(PREFIX)?;
         let log = log_path("ci-dockerd")?;
         let file = File::create(&log).with_context(|| format!("cannot write {}", log.display()))?;
         let below = |name: &str| place.path().join(name).display().to_string();
@@ -133,6 +137,22 @@ impl Drop for Engine {
         }
         unmount_below(self.place.path());
     }
+}
+
+/// An engine that was killed, and not asked to end, leaves its directory.
+fn remove_what_the_killed_left() -> Result<()> {
+    for entry in fs::read_dir(env::temp_dir())?.flatten() {
+        let (name, place) = (entry.file_name(), entry.path());
+        let ours = name.as_encoded_bytes().starts_with(PREFIX.as_bytes());
+        let daemon = fs::read_to_string(place.join("pid")).unwrap_or_default();
+        let runs = Path::new("/proc").join(daemon.trim()).join("stat").exists();
+        if ours && !daemon.is_empty() && !runs {
+            unmount_below(&place);
+            // What cannot be removed now may be the next time.
+            let _ = fs::remove_dir_all(&place);
+        }
+    }
+    Ok(())
 }
 
 /// A directory with something mounted in it cannot be removed.
