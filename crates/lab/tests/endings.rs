@@ -216,18 +216,27 @@ fn a_scratch_that_another_run_has_made_anew_stays() {
 /// A process that bears the mark of a dead run is found, whatever it is.
 #[test]
 fn a_stray_process_is_found_by_its_mark() {
+    let lab = format!("test-stray-{}", std::process::id());
     let mut stray = Command::new("sleep")
         .arg("300")
-        .env("BRAMBLE_LAB", "/nowhere/test-stray#1.1")
+        .env("BRAMBLE_LAB", format!("/nowhere/{lab}#1.1"))
         .spawn()
         .expect("sleep");
     let id = i32::try_from(stray.id()).expect("an id");
-    let marked = mark::bearers("BRAMBLE_LAB").expect("a look");
-    assert!(marked.iter().any(|(bearer, _)| bearer.as_raw() == id));
+    // Its environment is to be seen a moment after it has begun.
+    let is_marked = || {
+        let marked = mark::bearers("BRAMBLE_LAB").expect("a look");
+        marked.iter().any(|(bearer, _)| bearer.as_raw() == id)
+    };
+    let begin = Instant::now();
+    while !is_marked() {
+        assert!(begin.elapsed() < Duration::from_secs(300));
+        thread::sleep(Duration::from_millis(20));
+    }
     let found = remains().expect("a look");
     let left = found
         .iter()
-        .find(|left| left.lab == "test-stray")
+        .find(|left| left.lab == lab)
         .expect("it is found");
     assert_eq!(left.processes, [(id, "sleep 300".to_owned())]);
     left.clear_away().expect("cleared away");
