@@ -6,6 +6,7 @@ use alloc::vec;
 use bramble_world::Set;
 
 use crate::fill::{Block, End};
+use crate::lanes::Lanes;
 
 /// For each location the items that may lie there: a seed that puts another item there is not wanted, whatever comes after.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -69,20 +70,18 @@ impl<const W: usize> Demand<W> {
         items: &[u8; L],
         block: &mut Block<W, L>,
     ) -> bool {
-        let mut going = 0;
-        for (lane, end) in block.ends.iter_mut().enumerate() {
+        let mut unwanted = Lanes::NONE;
+        for lane in block.going {
             let (location, item) = (usize::from(locations[lane]), usize::from(items[lane]));
             let allowed = self.allowed.as_flattened().get(location);
-            if *end == End::Finished && !allowed.is_some_and(|allowed| allowed.contains(item)) {
-                *end = End::RuledOut;
-            }
-            going += usize::from(*end == End::Finished);
-        }
-        if self.hasty && going > 0 && going <= L / 4 {
-            for end in block.ends.iter_mut().filter(|end| **end == End::Finished) {
-                *end = End::LeftOff;
+            if !allowed.is_some_and(|allowed| allowed.contains(item)) {
+                unwanted = unwanted.or(Lanes::one(lane));
             }
         }
-        going == 0 || self.hasty && going <= L / 4
+        block.end(unwanted, End::RuledOut, |_| Set::EMPTY);
+        if self.hasty && block.going.len() as usize <= L / 4 {
+            block.end(block.going, End::LeftOff, |_| Set::EMPTY);
+        }
+        block.going.is_empty()
     }
 }

@@ -6,14 +6,17 @@ use bramble_world::Table;
 use crate::bag::Deposited;
 use crate::bag::{Bag, Counted};
 use crate::demand::Demand;
-use crate::fill::{Bags, Block, End, Fill, History, place};
+#[cfg(target_arch = "aarch64")]
+use crate::fill::Sliced;
+use crate::fill::{Bags, Block, End, Fill, History, Open, place};
+use crate::lanes::MAX_LANES;
 use crate::machine::Machine;
 use crate::rng::Rng;
 use crate::verdict::{Walk, walk};
 
 /// How many seeds advance together: as bytes, a register of AVX-512, two of AVX2, four of NEON. With fewer, instructions that need each
 /// other's results would have nothing else to do meanwhile.
-pub(crate) const LANES: usize = 64;
+pub(crate) const LANES: usize = MAX_LANES;
 
 /// What became of some seeds.
 pub(crate) struct Outcomes<const W: usize> {
@@ -36,7 +39,10 @@ pub(crate) type Engine<const W: usize> =
 pub(crate) fn engine<const W: usize, R: Rng<LANES>, One: Rng<1>>(machine: Machine) -> Engine<W> {
     match machine {
         Machine::Scalar => one_by_one::<W, One>,
-        Machine::Baseline => run::<W, R, Counted<W>>,
+        #[cfg(target_arch = "aarch64")]
+        Machine::Baseline => run::<W, R, Counted<W>, Sliced<W, LANES>>,
+        #[cfg(not(target_arch = "aarch64"))]
+        Machine::Baseline => run::<W, R, Counted<W>, Bags<W, LANES, Counted<W>>>,
         #[cfg(target_arch = "x86_64")]
         Machine::Avx2 => avx2::<W, R>,
         #[cfg(target_arch = "x86_64")]
@@ -46,7 +52,7 @@ pub(crate) fn engine<const W: usize, R: Rng<LANES>, One: Rng<1>>(machine: Machin
 
 /// Everything below this is inlined into it, so that it can be compiled for different machines.
 #[inline(always)]
-fn run<const W: usize, R: Rng<LANES>, B: Bag<W>>(
+fn run<const W: usize, R: Rng<LANES>, B: Bag<W>, O: Open<W, LANES>>(
     fill: Fill,
     table: &Table<W>,
     seeds: &[u32; LANES],
@@ -54,11 +60,11 @@ fn run<const W: usize, R: Rng<LANES>, B: Bag<W>>(
     outcomes: &mut Outcomes<W>,
 ) {
     let Outcomes { block, walks } = outcomes;
-    *block = Block::EMPTY;
-    place::<W, LANES, R, B, History<W, LANES>>(fill, table, seeds, demand, block);
+    block.clear();
+    place::<W, LANES, R, B, O, History<W, LANES>>(fill, table, seeds, demand, block);
     for (lane, walked) in walks.iter_mut().enumerate() {
         if matches!(block.ends[lane], End::Finished | End::Stuck) {
-            *walked = walk(table, &block.placements[lane], |_, _| ());
+            *walked = walk(table, block.filled[lane], &block.gifts[lane], |_, _| ());
         }
     }
 }
@@ -70,19 +76,19 @@ fn one_by_one<const W: usize, R: Rng<1>>(
     demand: Option<&Demand<W>>,
     outcomes: &mut Outcomes<W>,
 ) {
+    let mut alone = Block::<W, 1>::EMPTY;
     for (lane, &seed) in seeds.iter().enumerate() {
-        let mut one = Block::<W, 1>::EMPTY;
-        place::<W, 1, R, Counted<W>, Bags<W, 1, Counted<W>>>(
+        alone.clear();
+        place::<W, 1, R, Counted<W>, Bags<W, 1, Counted<W>>, Bags<W, 1, Counted<W>>>(
             fill,
             table,
             &[seed],
             demand,
-            &mut one,
+            &mut alone,
         );
-        let ([placement], [end]) = (one.placements, one.ends);
-        outcomes.walks[lane] = walk(table, &placement, |_, _| ());
-        outcomes.block.placements[lane] = placement;
-        outcomes.block.ends[lane] = end;
+        let ([filled], [gifts]) = (alone.filled, &alone.gifts);
+        outcomes.walks[lane] = walk(table, filled, gifts, |_, _| ());
+        outcomes.block.set(lane, &alone);
     }
 }
 
@@ -105,7 +111,9 @@ macro_rules! compiled_for {
                 demand: Option<&Demand<W>>,
                 outcomes: &mut Outcomes<W>,
             ) {
-                run::<W, R, Deposited<W>>(fill, table, seeds, demand, outcomes);
+                run::<W, R, Deposited<W>, Bags<W, LANES, Deposited<W>>>(
+                    fill, table, seeds, demand, outcomes,
+                );
             }
             // SAFETY: `engine` gives this out for this machine alone, and there is no such `Machine` where the processor
             // lacks the features: `Program::on` checks.

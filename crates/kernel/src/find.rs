@@ -78,14 +78,13 @@ impl<const W: usize> Compiled<W> {
             if !matches!(end, End::Finished | End::Stuck) {
                 continue;
             }
-            let placement = &outcomes.block.placements[lane];
-            let items = placement.items();
+            let items = outcomes.block.items(lane);
             visit(&Seed {
                 seed,
                 verdict: self.target.verdict(&outcomes.walks[lane], end),
                 spheres: outcomes.walks[lane].spheres,
                 items: items.get(..self.table.len).unwrap_or(&items),
-                sphere_of: &|| self.spheres(placement).1,
+                sphere_of: &|| self.spheres(outcomes, lane).1,
             });
         }
     }

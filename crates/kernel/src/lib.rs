@@ -17,11 +17,13 @@ mod digest;
 mod engine;
 mod fill;
 mod find;
+mod lanes;
 mod machine;
-mod placement;
 mod program;
 mod proof;
 mod rng;
+#[cfg(any(test, target_arch = "aarch64"))]
+mod sixteen;
 mod summary;
 mod verdict;
 

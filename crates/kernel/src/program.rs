@@ -7,7 +7,6 @@ use bramble_world::{Goal, Table, World};
 use crate::digest;
 use crate::engine::{Engine, LANES, Outcomes, engine};
 use crate::machine::Machine;
-use crate::placement::Placement;
 use crate::verdict::{Target, Walk, walk};
 use crate::{Dotnet, Fill, Pcg32, Random, Seed, Summary, Verdict, Wanted};
 
@@ -188,7 +187,7 @@ impl<const W: usize> Compiled<W> {
         let one = digest::of_verdict(seed, level, verdict.bit(), walk.spheres);
         summary.digest = summary.digest.wrapping_add(one);
         if seed.is_multiple_of(AUDIT_EVERY) {
-            let items = outcomes.block.placements[lane].items();
+            let items = outcomes.block.items(lane);
             let items = items.get(..self.table.len).unwrap_or(&items);
             let one = digest::of_placement(seed, level, verdict.bit(), walk.spheres, items);
             summary.audit = summary.audit.wrapping_add(one);
@@ -198,19 +197,20 @@ impl<const W: usize> Compiled<W> {
     fn arrange(&self, seed: u32) -> Arrangement {
         let mut outcomes = Outcomes::EMPTY;
         (self.engine)(self.fill, &self.table, &[seed; LANES], None, &mut outcomes);
-        let ([placement, ..], [end, ..]) = (&outcomes.block.placements, outcomes.block.ends);
-        let (walk, sphere) = self.spheres(placement);
+        let (walk, sphere) = self.spheres(&outcomes, 0);
         Arrangement {
-            verdict: self.target.verdict(&walk, end),
+            verdict: self.target.verdict(&walk, outcomes.block.ends[0]),
             spheres: walk.spheres,
-            items: placement.items(),
+            items: outcomes.block.items(0),
             sphere,
         }
     }
+
     /// How far a player gets, and for each location the round in which it is collected.
-    pub(crate) fn spheres(&self, placement: &Placement<W>) -> (Walk<W>, [u8; 256]) {
+    pub(crate) fn spheres(&self, outcomes: &Outcomes<W>, lane: usize) -> (Walk<W>, [u8; 256]) {
         let mut sphere = [0; 256];
-        let walk = walk(&self.table, placement, |round, found| {
+        let (filled, gifts) = (outcomes.block.filled[lane], &outcomes.block.gifts[lane]);
+        let walk = walk(&self.table, filled, gifts, |round, found| {
             for location in found.iter() {
                 if let Some(slot) = sphere.get_mut(location) {
                     *slot = round;

@@ -18,19 +18,19 @@ pub trait Rng<const L: usize> {
     fn numbers(&mut self) -> [u32; L];
 
     /// Each number brought into the range from 0 to `below - 1`, for `below` from 1 to 255. Where `below` is 0 the result is any.
-    fn reduce(numbers: &[u32; L], below: &[u32; L]) -> [u32; L];
+    fn reduce(numbers: &[u32; L], below: &[u8; L]) -> [u8; L];
 
     /// As `reduce`, where the range is the same for all.
-    fn reduce_all(numbers: &[u32; L], below: u32) -> [u32; L];
+    fn reduce_all(numbers: &[u32; L], below: u8) -> [u8; L];
 
     /// Whether [`reduce`](Rng::reduce) is all that [`draw`](Rng::draw) does with these numbers, whatever is asked for.
     fn are_plain(numbers: &[u32; L]) -> bool;
 
     /// The next draw of each stream: a number from 0 to `below - 1`, as `reduce` has it.
-    fn draw(&mut self, below: &[u32; L]) -> [u32; L];
+    fn draw(&mut self, below: &[u8; L]) -> [u8; L];
 
     /// As `draw`, where the range is the same for all.
-    fn draw_all(&mut self, below: u32) -> [u32; L];
+    fn draw_all(&mut self, below: u8) -> [u8; L];
 
     /// Begins all streams anew.
     fn restart(&mut self);

@@ -2,8 +2,7 @@
 
 use bramble_world::{Goal, Set, Table};
 
-use crate::fill::End;
-use crate::placement::Placement;
+use crate::fill::{End, Gifts};
 
 /// What is to be said of a seed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -77,19 +76,17 @@ impl<const W: usize> Walk<W> {
     };
 }
 
-/// Collects round by round what is open, and tells `visit` what each round found.
+/// Collects round by round what is open of the `filled` locations, and tells `visit` what each round found.
 #[inline(always)]
 pub(crate) fn walk<const W: usize>(
     table: &Table<W>,
-    placement: &Placement<W>,
+    filled: Set<W>,
+    gifts: &Gifts<W>,
     mut visit: impl FnMut(u8, Set<W>),
 ) -> Walk<W> {
     let mut walk = Walk::START;
     loop {
-        let found = table
-            .open(walk.powers)
-            .and(placement.filled)
-            .minus(walk.collected);
+        let found = table.open(walk.powers).and(filled).minus(walk.collected);
         if found.is_empty() {
             return walk;
         }
@@ -97,8 +94,8 @@ pub(crate) fn walk<const W: usize>(
         walk.collected = walk.collected.or(found);
         visit(walk.spheres, found);
         let before = walk.powers;
-        for location in found.and(placement.granting).iter() {
-            walk.powers |= placement.grants(table, location);
+        for location in found.and(gifts.locations).iter() {
+            walk.powers |= gifts.grants(table, location);
         }
         if walk.powers == before {
             return walk;

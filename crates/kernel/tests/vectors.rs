@@ -79,7 +79,7 @@ fn pcg32_is_pcg_xsh_rr() {
 fn restarts<R: Rng<1>>() {
     for before in [0, 1, 54, 55, 56, 200] {
         let mut rng = R::seeded(&[7]);
-        let first: Vec<u32> = (0..3).map(|_| rng.draw(&[100])[0]).collect();
+        let first: Vec<u8> = (0..3).map(|_| rng.draw(&[100])[0]).collect();
         for _ in 0..before {
             rng.draw(&[100]);
         }

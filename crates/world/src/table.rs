@@ -1,6 +1,7 @@
 //! A level compiled for the kernel.
 
 use alloc::collections::BTreeMap;
+use alloc::vec::Vec;
 
 use crate::reach::{Class, Reach};
 use crate::{Level, Set, World};
@@ -19,8 +20,8 @@ pub struct Table<const W: usize> {
     pub grants: [u64; 256],
     /// Pool entries that grant something.
     pub granting: Set<W>,
-    /// For each power the pool entries that grant it.
-    pub granting_power: [Set<W>; 64],
+    /// For each power the pool entries that grant it, in order.
+    rungs: [Vec<u8>; 64],
     reach: Reach<W>,
 }
 
@@ -29,7 +30,7 @@ impl<const W: usize> Table<W> {
     pub fn new(world: &World, level: &Level) -> Self {
         let mut grants = [0; 256];
         let mut granting = Set::EMPTY;
-        let mut granting_power = [Set::EMPTY; 64];
+        let mut rungs = [const { Vec::new() }; 64];
         let mut by_grant: BTreeMap<u64, Set<W>> = BTreeMap::new();
         for (index, (slot, entry)) in grants.iter_mut().zip(&level.pool).enumerate() {
             *slot = entry.grants;
@@ -40,9 +41,9 @@ impl<const W: usize> Table<W> {
                     .or_insert(Set::EMPTY)
                     .insert(index);
             }
-            for (power, items) in granting_power.iter_mut().enumerate() {
+            for (power, rung) in rungs.iter_mut().enumerate() {
                 if entry.grants >> power & 1 == 1 {
-                    items.insert(index);
+                    rung.push(index as u8);
                 }
             }
         }
@@ -54,7 +55,7 @@ impl<const W: usize> Table<W> {
             powers: world.all_powers(),
             grants,
             granting,
-            granting_power,
+            rungs,
             reach: Reach::new(level, classes.collect()),
         }
     }
@@ -69,5 +70,12 @@ impl<const W: usize> Table<W> {
     #[inline(always)]
     pub fn openers(&self, powers: u64) -> Set<W> {
         self.reach.openers(powers)
+    }
+
+    /// The pool entries that grant a power, in order.
+    #[inline(always)]
+    pub fn rung(&self, power: u8) -> &[u8] {
+        let rung = self.rungs.get(usize::from(power));
+        rung.map_or(&[], Vec::as_slice)
     }
 }

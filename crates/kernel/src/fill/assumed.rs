@@ -2,10 +2,10 @@
 
 use bramble_world::{Set, Table};
 
+use super::block::{Block, End, Gifts};
 use super::order::Orders;
-use super::{Block, End};
 use crate::bag::Bag;
-use crate::placement::Placement;
+use crate::lanes::Lanes;
 use crate::rng::Rng;
 
 #[inline(always)]
@@ -15,51 +15,53 @@ pub(super) fn assumed<const W: usize, const L: usize, B: Bag<W>>(
     block: &mut Block<W, L>,
 ) {
     let granting = Orders::<W, L>::new(table.granting).shuffled(rng);
+    let mut filled = [Set::EMPTY; L];
     for taken in (0..granting.len()).rev() {
         let mut candidates = [Set::EMPTY; L];
-        for (lane, placement) in block.placements.iter().enumerate() {
+        for lane in block.going {
             let unplaced = granting.of(lane).iter().take(taken);
             let held = unplaced.fold(0, |held, &item| held | table.grants[usize::from(item)]);
-            candidates[lane] = closure(table, placement, held).minus(placement.filled);
-            if candidates[lane].is_empty() {
-                block.ends[lane] = End::Stuck;
-            }
+            candidates[lane] = closure(table, &block.gifts[lane], held).minus(filled[lane]);
         }
-        let choices = rng.draw(&candidates.map(Set::len));
-        for (lane, placement) in block.placements.iter_mut().enumerate() {
-            let Some(&item) = granting.of(lane).get(taken) else {
-                continue;
-            };
-            if block.ends[lane] == End::Finished {
-                let location = B::new(candidates[lane]).take(choices[lane] as u8);
-                placement.put(table, location, item.into());
-            }
-        }
-        if block.is_over() {
+        let counts = candidates.map(|candidates| candidates.len() as u8);
+        let choices = rng.draw(&counts);
+        block.end(Lanes::with(&counts, 0), End::Stuck, |lane| filled[lane]);
+        if block.going.is_empty() {
             return;
         }
+        let (mut locations, mut items) = ([0; L], [0; L]);
+        for lane in block.going {
+            let location = B::new(candidates[lane]).take(choices[lane]);
+            items[lane] = granting.of(lane).get(taken).copied().unwrap_or(0);
+            locations[lane] = location as u8;
+            filled[lane].insert(location);
+            block.gifts[lane].put(location, items[lane].into());
+        }
+        block.write(&locations, &items);
     }
     let all = Set::below(table.len);
     let others = Orders::<W, L>::new(all.minus(table.granting)).shuffled(rng);
-    for (lane, placement) in block.placements.iter_mut().enumerate() {
-        if block.ends[lane] == End::Finished {
-            let unfilled = all.minus(placement.filled);
-            for (location, &item) in unfilled.iter().zip(others.of(lane)) {
-                placement.put(table, location, item.into());
-            }
+    for rank in 0..others.len() {
+        let (mut locations, mut items) = ([0; L], [0; L]);
+        for lane in block.going {
+            let location = all.minus(filled[lane]).iter().next().unwrap_or(0);
+            items[lane] = others.of(lane).get(rank).copied().unwrap_or(0);
+            locations[lane] = location as u8;
+            filled[lane].insert(location);
         }
+        block.write(&locations, &items);
     }
 }
 
 /// What is open to someone who holds `powers` and collects all that can be reached.
 #[inline(always)]
-fn closure<const W: usize>(table: &Table<W>, placement: &Placement<W>, mut powers: u64) -> Set<W> {
-    let mut uncollected = placement.granting;
+fn closure<const W: usize>(table: &Table<W>, gifts: &Gifts<W>, mut powers: u64) -> Set<W> {
+    let mut uncollected = gifts.locations;
     loop {
         let open = table.open(powers);
         let found = open.and(uncollected);
         let gained = found.iter().fold(powers, |gained, location| {
-            gained | placement.grants(table, location)
+            gained | gifts.grants(table, location)
         });
         if gained == powers {
             return open;

@@ -2,111 +2,117 @@
 
 use bramble_world::{Set, Table};
 
-use crate::bag::Bag;
-use crate::fill::{Block, End};
+use super::block::{Block, End};
+use super::open::Open;
+use crate::lanes::Lanes;
 
 /// The state of `L` seeds, laid out by what it is and not by seed.
-pub(super) struct Frontier<const W: usize, const L: usize, B> {
+pub(super) struct Frontier<const W: usize, const L: usize, O> {
     pub(super) powers: [u64; L],
     /// Locations that are open under these powers, filled ones too.
     reach: [Set<W>; L],
     /// Those without an item.
-    open: [B; L],
+    open: O,
     /// How many these are.
-    pub(super) choices: [u32; L],
+    pub(super) choices: [u8; L],
+    /// First and last of the items that grant something.
+    granting: Option<(u8, u8)>,
 }
 
-impl<const W: usize, const L: usize, B: Bag<W>> Frontier<W, L, B> {
+impl<const W: usize, const L: usize, O: Open<W, L>> Frontier<W, L, O> {
     /// Before anything is placed.
     #[inline(always)]
     pub(super) fn start(table: &Table<W>) -> Self {
         let reach = table.open(0);
+        let granting = || table.granting.iter().map(|item| item as u8);
         Frontier {
             powers: [0; L],
             reach: [reach; L],
-            open: [B::new(reach); L],
-            choices: [reach.len(); L],
+            open: O::new(reach),
+            choices: [reach.len() as u8; L],
+            granting: granting().next().zip(granting().last()),
         }
     }
 
-    /// Takes the `k`-th open location. That there is one less is counted by [`Frontier::count`], for all seeds at once.
+    /// Gives up the seeds that have nowhere to go on, or those given. True if there are none left.
     #[inline(always)]
-    pub(super) fn take(&mut self, lane: usize, k: u32) -> usize {
-        self.open[lane].take(k as u8)
+    pub(super) fn stop(&self, stuck: Lanes, block: &mut Block<W, L>) -> bool {
+        let stuck = stuck.and(block.going);
+        if !stuck.is_empty() {
+            block.end(stuck, End::Stuck, |lane| self.filled(lane));
+        }
+        block.going.is_empty()
     }
 
+    /// Puts these items into the open locations at these places.
     #[inline(always)]
-    pub(super) fn count(&mut self) {
+    pub(super) fn place(
+        &mut self,
+        table: &Table<W>,
+        block: &mut Block<W, L>,
+        places: &[u8; L],
+        items: &[u8; L],
+    ) -> [u8; L] {
+        let locations = self.open.take(places);
         for choices in &mut self.choices {
             *choices = choices.wrapping_sub(1);
         }
+        self.put(table, block, &locations, items);
+        locations
     }
 
-    /// Places an item. True if it grants anything new.
+    /// Puts these items into these locations, without keeping account of what is open.
     #[inline(always)]
     pub(super) fn put(
+        &mut self,
+        table: &Table<W>,
+        block: &mut Block<W, L>,
+        locations: &[u8; L],
+        items: &[u8; L],
+    ) {
+        block.write(locations, items);
+        if let Some((first, last)) = self.granting {
+            for lane in Lanes::within(items, first, last).and(block.going) {
+                let (location, item) = (locations[lane].into(), items[lane].into());
+                self.unwrap(table, block, lane, location, item);
+            }
+        }
+    }
+
+    /// Sees what an item grants, if anything.
+    #[inline(always)]
+    fn unwrap(
         &mut self,
         table: &Table<W>,
         block: &mut Block<W, L>,
         lane: usize,
         location: usize,
         item: usize,
-    ) -> bool {
-        block.placements[lane].write(location, item);
-        let powers = self.powers[lane] | table.grants[item & 255];
-        if powers == self.powers[lane] {
-            return false;
+    ) {
+        let grants = table.grants[item & 255];
+        if grants != 0 {
+            block.gifts[lane].put(location, item);
+            if grants & !self.powers[lane] != 0 {
+                self.gain(table, lane, grants);
+            }
         }
-        self.gain(table, lane, powers);
-        true
     }
 
     /// What was open stays open, so that what opens now is all there is to add; often that is nothing.
     #[inline(always)]
-    fn gain(&mut self, table: &Table<W>, lane: usize, powers: u64) {
-        let reach = table.open(powers);
+    fn gain(&mut self, table: &Table<W>, lane: usize, grants: u64) {
+        self.powers[lane] |= grants;
+        let reach = table.open(self.powers[lane]);
         let opened = reach.minus(self.reach[lane]);
-        self.powers[lane] = powers;
         if !opened.is_empty() {
             self.reach[lane] = reach;
-            self.open[lane] = B::new(self.open[lane].members().or(opened));
-            self.choices[lane] += opened.len();
+            self.open.add(lane, opened);
+            self.choices[lane] = self.choices[lane].wrapping_add(opened.len() as u8);
         }
     }
 
-    /// Takes for granted that all that is left is going to be filled, in whatever order.
     #[inline(always)]
-    pub(super) fn fill_all(&mut self, left: u32, block: &Block<W, L>) {
-        for (open, &end) in self.open.iter_mut().zip(&block.ends) {
-            if left > 0 && end == End::Finished {
-                *open = B::new(Set::EMPTY);
-            }
-        }
+    fn filled(&self, lane: usize) -> Set<W> {
+        self.reach[lane].minus(self.open.members(lane))
     }
-
-    /// Completes the placements with what was not written down on the way.
-    #[inline(always)]
-    pub(super) fn finish(&self, table: &Table<W>, block: &mut Block<W, L>) {
-        for (lane, placement) in block.placements.iter_mut().enumerate() {
-            placement.filled = self.reach[lane].minus(self.open[lane].members());
-            placement.note_granting(table);
-        }
-    }
-}
-
-/// Takes note of the seeds that cannot go on. True if there are none left.
-#[inline(always)]
-pub(super) fn stop_stuck<const W: usize, const L: usize>(
-    counts: &[u32; L],
-    block: &mut Block<W, L>,
-) -> bool {
-    if counts.iter().fold(false, |any, &count| any | (count == 0)) {
-        for (end, &count) in block.ends.iter_mut().zip(counts) {
-            if *end == End::Finished && count == 0 {
-                *end = End::Stuck;
-            }
-        }
-        return block.is_over();
-    }
-    false
 }

@@ -5,20 +5,27 @@
 //! the order of bits in a set.
 
 mod assumed;
+mod block;
 mod forward;
 mod frontier;
 mod ladder;
+mod open;
 mod order;
 mod pool;
+#[cfg(any(test, target_arch = "aarch64"))]
+mod sliced;
 
 use bramble_world::Table;
 
 use crate::bag::Bag;
 use crate::demand::Demand;
-use crate::placement::Placement;
 use crate::rng::Rng;
+pub(crate) use block::{Block, End, Gifts};
+pub(crate) use open::Open;
 use pool::Pool;
 pub(crate) use pool::{Bags, History};
+#[cfg(any(test, target_arch = "aarch64"))]
+pub(crate) use sliced::Sliced;
 
 /// Which engine to use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -62,42 +69,16 @@ impl Fill {
     }
 }
 
-/// The placements of `L` seeds.
-pub(crate) struct Block<const W: usize, const L: usize> {
-    pub(crate) placements: [Placement<W>; L],
-    /// How the engine got on with each.
-    pub(crate) ends: [End; L],
-}
-
-/// How an engine gets on with a seed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum End {
-    /// Everything is placed, or will be.
-    Finished,
-    /// There is no open location, or no item that may be placed.
-    Stuck,
-    /// What is placed is not what was demanded, so the rest is not worth doing.
-    RuledOut,
-    /// So far so good, but the others of its block are ruled out.
-    LeftOff,
-}
-
-impl<const W: usize, const L: usize> Block<W, L> {
-    pub(crate) const EMPTY: Self = Block {
-        placements: [Placement::EMPTY; L],
-        ends: [End::Finished; L],
-    };
-
-    /// Whether there is nothing more to do.
-    #[inline(always)]
-    fn is_over(&self) -> bool {
-        self.ends.iter().all(|&end| end != End::Finished)
-    }
-}
-
 /// Fills an empty block. Seeds that cannot meet the demand may be left as soon as that is certain.
 #[inline(always)]
-pub(crate) fn place<const W: usize, const L: usize, R: Rng<L>, B: Bag<W>, P: Pool<L>>(
+pub(crate) fn place<
+    const W: usize,
+    const L: usize,
+    R: Rng<L>,
+    B: Bag<W>,
+    O: Open<W, L>,
+    P: Pool<L>,
+>(
     fill: Fill,
     table: &Table<W>,
     seeds: &[u32; L],
@@ -107,15 +88,14 @@ pub(crate) fn place<const W: usize, const L: usize, R: Rng<L>, B: Bag<W>, P: Poo
     let mut rng = R::seeded(seeds);
     match fill {
         Fill::Shuffle => order::shuffle(table, &mut rng, block),
-        Fill::Forward => forward::forward::<W, L, R, B, P, false>(table, &mut rng, demand, block),
-        Fill::Guarded => forward::forward::<W, L, R, B, P, true>(table, &mut rng, demand, block),
+        Fill::Forward => {
+            forward::forward::<W, L, R, B, O, P, false>(table, &mut rng, demand, block);
+        }
+        Fill::Guarded => {
+            forward::forward::<W, L, R, B, O, P, true>(table, &mut rng, demand, block);
+        }
         Fill::Assumed => assumed::assumed::<W, L, B>(table, &mut rng, block),
-        Fill::Ladder => ladder::ladder::<W, L, R, B, P>(table, &mut rng, demand, block),
+        Fill::Ladder => ladder::ladder::<W, L, R, O, P>(table, &mut rng, demand, block),
     }
-}
-
-/// Draws are below 256.
-#[inline(always)]
-fn bytes<const L: usize>(draws: &[u32; L]) -> [u8; L] {
-    draws.map(|draw| draw as u8)
+    block.finish(table);
 }

@@ -2,8 +2,7 @@
 
 use bramble_world::{Set, Table};
 
-use super::Block;
-use crate::placement::Bytes;
+use super::block::{Block, Bytes};
 use crate::rng::Rng;
 
 /// The same pool entries in `L` orders.
@@ -29,10 +28,10 @@ impl<const W: usize, const L: usize> Orders<W, L> {
     #[inline(always)]
     pub(super) fn shuffled(mut self, rng: &mut impl Rng<L>) -> Self {
         for last in (1..self.len).rev() {
-            let others = rng.draw(&[last as u32 + 1; L]);
+            let others = rng.draw_all(last as u8 + 1);
             for (items, other) in self.items.iter_mut().zip(others) {
                 let items = items.as_flattened_mut();
-                items.swap(last & (64 * W - 1), other as usize & (64 * W - 1));
+                items.swap(last & (64 * W - 1), usize::from(other) & (64 * W - 1));
             }
         }
         self
@@ -41,6 +40,16 @@ impl<const W: usize, const L: usize> Orders<W, L> {
     #[inline(always)]
     pub(super) fn len(&self) -> usize {
         self.len
+    }
+
+    /// What comes at this place in each order.
+    #[inline(always)]
+    pub(super) fn at(&self, place: usize) -> [u8; L] {
+        let mut items = [0; L];
+        for (item, order) in items.iter_mut().zip(&self.items) {
+            *item = order.as_flattened()[place & (64 * W - 1)];
+        }
+        items
     }
 
     #[inline(always)]
@@ -57,9 +66,13 @@ pub(super) fn shuffle<const W: usize, const L: usize>(
     block: &mut Block<W, L>,
 ) {
     let orders = Orders::<W, L>::new(Set::below(table.len)).shuffled(rng);
-    for (lane, placement) in block.placements.iter_mut().enumerate() {
-        for (location, &item) in orders.of(lane).iter().enumerate() {
-            placement.put(table, location, item.into());
+    for location in 0..orders.len() {
+        let items = orders.at(location);
+        block.write(&[location as u8; L], &items);
+        for (gifts, &item) in block.gifts.iter_mut().zip(&items) {
+            if table.granting.contains(item.into()) {
+                gifts.put(location, item.into());
+            }
         }
     }
 }

@@ -3,6 +3,7 @@
 use bramble_world::Set;
 
 use crate::bag::Bag;
+use crate::lanes::{Lanes, SIXTEEN};
 
 /// `L` lists of the numbers below some `n`, each in ascending order.
 pub(crate) trait Pool<const L: usize> {
@@ -11,6 +12,9 @@ pub(crate) trait Pool<const L: usize> {
 
     /// Takes out what is at these places, counted from 0. Where there are not so many left, the answer is any number.
     fn take(&mut self, places: &[u8; L]) -> [u8; L];
+
+    /// At which places these numbers are, in some of the lists. For the others, and for what was taken out, the answer is any.
+    fn places_of(&self, numbers: &[u8; L], lanes: Lanes) -> [u8; L];
 }
 
 /// The lists themselves are never made. A number is found by undoing what happened to its place: whoever was taken out before, at
@@ -55,6 +59,38 @@ impl<const W: usize, const L: usize> Pool<L> for History<W, L> {
         }
         numbers
     }
+
+    #[inline(always)]
+    fn places_of(&self, numbers: &[u8; L], lanes: Lanes) -> [u8; L] {
+        let mut places = *numbers;
+        let taken = self.places.as_flattened();
+        let taken = taken.get(..self.taken).unwrap_or(taken);
+        // A register at a time, since most often only a few lists are asked for.
+        let (sixteens, rest) = places.as_chunks_mut::<SIXTEEN>();
+        for (at, sixteen) in sixteens.iter_mut().enumerate() {
+            if lanes.reach_into(SIXTEEN * at, SIXTEEN) {
+                for taken in taken {
+                    let (sixteens, _) = taken.as_chunks::<SIXTEEN>();
+                    sixteens
+                        .get(at)
+                        .into_iter()
+                        .for_each(|taken| redo(sixteen, taken));
+                }
+            }
+        }
+        for taken in taken {
+            redo(rest, taken.as_chunks::<SIXTEEN>().1);
+        }
+        places
+    }
+}
+
+/// Turns places before something was taken out into places after.
+#[inline(always)]
+fn redo(numbers: &mut [u8], taken: &[u8]) {
+    for (number, &taken) in numbers.iter_mut().zip(taken) {
+        *number = number.wrapping_sub(u8::from(*number > taken));
+    }
 }
 
 /// Turns places after something was taken out into places before.
@@ -66,7 +102,7 @@ fn undo<const L: usize>(numbers: &mut [u8; L], taken: &[u8; L]) {
 }
 
 /// A set for each list, where there is only one: a single seed has nobody to share the steps of a [`History`] with.
-pub(crate) struct Bags<const W: usize, const L: usize, B>([B; L]);
+pub(crate) struct Bags<const W: usize, const L: usize, B>(pub(super) [B; L]);
 
 impl<const W: usize, const L: usize, B: Bag<W>> Pool<L> for Bags<W, L, B> {
     #[inline(always)]
@@ -81,6 +117,15 @@ impl<const W: usize, const L: usize, B: Bag<W>> Pool<L> for Bags<W, L, B> {
             *number = self.0[lane].take(places[lane]) as u8;
         }
         numbers
+    }
+
+    #[inline(always)]
+    fn places_of(&self, numbers: &[u8; L], _: Lanes) -> [u8; L] {
+        let mut places = *numbers;
+        for (bag, place) in self.0.iter().zip(&mut places) {
+            *place = bag.members().and(Set::below((*place).into())).len() as u8;
+        }
+        places
     }
 }
 
@@ -98,6 +143,7 @@ mod tests {
                 choices[(step * L + lane) % choices.len()] % lists[lane].len() as u8
             });
             let expected = core::array::from_fn(|lane| lists[lane].remove(places[lane].into()));
+            assert_eq!(pool.places_of(&expected, Lanes::all::<L>()), places);
             assert_eq!(pool.take(&places), expected);
         }
         // Nothing is left, and still there is an answer.
@@ -108,6 +154,7 @@ mod tests {
         #[test]
         fn takes_as_from_a_list(n in 1usize..256, choices in prop::collection::vec(any::<u8>(), 1..300)) {
             check::<3, History<4, 3>>(n, &choices);
+            check::<35, History<4, 35>>(n, &choices);
             check::<3, Bags<4, 3, Counted<4>>>(n, &choices);
         }
     }

@@ -18,16 +18,20 @@ pub struct Dotnet<const L: usize> {
     seeds: [u32; L],
     /// Whether `state` still holds the first 55 numbers of the streams.
     first: bool,
+    /// Whether all numbers are from 0 to M - 1, as they nearly always are.
+    regular: bool,
 }
 
 impl<const L: usize> Rng<L> for Dotnet<L> {
     #[inline(always)]
     fn seeded(seeds: &[u32; L]) -> Self {
+        let (state, regular) = seeded(seeds);
         let mut rng = Dotnet {
-            state: seeded(seeds),
+            state,
             next: 0,
             seeds: *seeds,
             first: true,
+            regular,
         };
         rng.advance();
         rng
@@ -47,17 +51,13 @@ impl<const L: usize> Rng<L> for Dotnet<L> {
     }
 
     #[inline(always)]
-    fn reduce(numbers: &[u32; L], below: &[u32; L]) -> [u32; L] {
-        let mut reduced = [0; L];
-        for lane in 0..L {
-            reduced[lane] = scale(numbers[lane], below[lane]);
-        }
-        reduced
+    fn reduce(numbers: &[u32; L], below: &[u8; L]) -> [u8; L] {
+        scale_each(numbers, below)
     }
 
     #[inline(always)]
-    fn reduce_all(numbers: &[u32; L], below: u32) -> [u32; L] {
-        numbers.map(|number| scale(number, below))
+    fn reduce_all(numbers: &[u32; L], below: u8) -> [u8; L] {
+        scale_each(numbers, &[below; L])
     }
 
     #[inline(always)]
@@ -66,12 +66,12 @@ impl<const L: usize> Rng<L> for Dotnet<L> {
     }
 
     #[inline(always)]
-    fn draw(&mut self, below: &[u32; L]) -> [u32; L] {
+    fn draw(&mut self, below: &[u8; L]) -> [u8; L] {
         Self::reduce(&self.numbers(), below)
     }
 
     #[inline(always)]
-    fn draw_all(&mut self, below: u32) -> [u32; L] {
+    fn draw_all(&mut self, below: u8) -> [u8; L] {
         Self::reduce_all(&self.numbers(), below)
     }
 
@@ -89,6 +89,14 @@ impl<const L: usize> Dotnet<L> {
     /// Works out the next 55 numbers.
     #[inline(always)]
     fn advance(&mut self) {
+        match self.regular {
+            true => self.advance_by(difference),
+            false => self.advance_by(odd_difference),
+        }
+    }
+
+    #[inline(always)]
+    fn advance_by(&mut self, difference: impl Fn(u32, u32) -> u32) {
         for i in 0..SIZE {
             // 21 places on, around the ring.
             let other = self.state[if i < 34 { i + 21 } else { i - 34 }];
@@ -99,11 +107,17 @@ impl<const L: usize> Dotnet<L> {
     }
 }
 
-/// One of the numbers that are drawn.
+/// One of the numbers that are drawn. From two numbers below `M` it is another.
 #[inline(always)]
 fn difference(a: u32, b: u32) -> u32 {
-    let number = positive(a.wrapping_sub(b));
-    // The original takes one off the largest number before it looks at the sign. What wraps to -1 stays as it is.
+    positive(a.wrapping_sub(b))
+}
+
+/// The same where one of the two may be `M`, or -1 in 32 bits: the original takes one off the largest number before it looks at
+/// the sign. What wraps to -1 stays as it is.
+#[inline(always)]
+fn odd_difference(a: u32, b: u32) -> u32 {
+    let number = difference(a, b);
     number.wrapping_sub(u32::from(number == M))
 }
 
@@ -114,8 +128,12 @@ fn positive(number: u32) -> u32 {
     (number & M).wrapping_add(((number as i32) >> 31) as u32)
 }
 
+/// The numbers before the first that is drawn, and whether all of them are below `M`.
+///
+/// The one that may be negative is the last, until the first pass gets there. It enters two subtractions: its own, and that of
+/// number 23. These alone can wrap, and so yield `M` or -1; what numbers below `M` yield is below `M` again.
 #[inline(always)]
-fn seeded<const L: usize>(seeds: &[u32; L]) -> [[u32; L]; SIZE] {
+fn seeded<const L: usize>(seeds: &[u32; L]) -> ([[u32; L]; SIZE], bool) {
     let mut state = [[0; L]; SIZE];
     // The magnitude of -2^31 does not fit; the original takes the largest number for it.
     let mut before = [0; L];
@@ -131,15 +149,20 @@ fn seeded<const L: usize>(seeds: &[u32; L]) -> [[u32; L]; SIZE] {
             (*before, *number) = (*number, following);
         }
     }
-    for _ in 0..4 {
+    let mut regular = true;
+    for pass in 0..4 {
         for i in 0..SIZE {
             let other = state[if i < 24 { i + 31 } else { i - 24 }];
             for (number, other) in state[i].iter_mut().zip(other) {
-                *number = positive(number.wrapping_sub(other));
+                *number = difference(*number, other);
             }
         }
+        if pass == 0 {
+            let may_be_odd = state[23].iter().chain(&state[SIZE - 1]);
+            regular = may_be_odd.fold(true, |all, &number| all & (number < M));
+        }
     }
-    state
+    (state, regular)
 }
 
 /// Where the numbers of the seeding sequence go: every 21st place, around and around.
@@ -159,11 +182,70 @@ const ORDER: [usize; SIZE - 1] = {
 /// `p / M`, the number `p + 1` is `q * 2^31 + (r - q)`; adding its own upper bits makes up for the `q`. The 39 bits of `p` are held as
 /// `high * 2^16 + low`, since lanes of 64 bits are half as many.
 #[inline(always)]
-fn scale(number: u32, n: u32) -> u32 {
+fn scale(number: u32, n: u8) -> u8 {
+    let n = u32::from(n);
     let low = (number & 0xFFFF).wrapping_mul(n).wrapping_add(1);
     let high = (number >> 16).wrapping_mul(n).wrapping_add(low >> 16);
     let low = (low & 0xFFFF).wrapping_add(high >> 15);
-    high.wrapping_add(low >> 16) >> 15
+    (high.wrapping_add(low >> 16) >> 15) as u8
+}
+
+#[inline(always)]
+fn scale_each<const L: usize>(numbers: &[u32; L], below: &[u8; L]) -> [u8; L] {
+    let mut scaled = [0; L];
+    #[cfg(target_arch = "aarch64")]
+    if let (numbers, []) = numbers.as_chunks::<16>() {
+        let (sixteens, _) = scaled.as_chunks_mut::<16>();
+        for ((scaled, numbers), n) in sixteens.iter_mut().zip(numbers).zip(below.as_chunks().0) {
+            *scaled = neon::scale(numbers, n);
+        }
+        return scaled;
+    }
+    for lane in 0..L {
+        scaled[lane] = scale(numbers[lane], below[lane]);
+    }
+    scaled
+}
+
+#[cfg(target_arch = "aarch64")]
+mod neon {
+    use core::arch::aarch64::*;
+
+    use super::M;
+
+    /// As the other `scale`. One instruction gives the upper bits of a product of 31 bits each, one the lower.
+    ///
+    /// With `p = q * 2^31 + rest` the floor of `p / M` is `q`, or one more if `rest + q` is not below `M`.
+    #[inline(always)]
+    pub(super) fn scale(numbers: &[u32; 16], n: &[u8; 16]) -> [u8; 16] {
+        // SAFETY: NEON belongs to the target.
+        let one = |numbers: &[u32; 4], n: uint32x4_t| unsafe {
+            let numbers = vreinterpretq_s32_u32(vld1q_u32(numbers.as_ptr()));
+            let n = vreinterpretq_s32_u32(n);
+            let q = vqdmulhq_s32(numbers, n);
+            let product = vmulq_s32(numbers, n);
+            let short_of_m = vbicq_s32(vdupq_n_s32(M as i32), product);
+            // All ones, which is -1, where there is one more.
+            let more = vreinterpretq_s32_u32(vcgeq_s32(q, short_of_m));
+            vreinterpretq_u16_s32(vsubq_s32(q, more))
+        };
+        let (numbers, _) = numbers.as_chunks::<4>();
+        let &[a, b, c, d] = numbers else { return *n };
+        let mut scaled = [0; 16];
+        // SAFETY: NEON belongs to the target, and there are sixteen bytes to load and store.
+        unsafe {
+            let n = vld1q_u8(n.as_ptr());
+            let (low, high) = (vmovl_u8(vget_low_u8(n)), vmovl_high_u8(n));
+            let a = one(&a, vmovl_u16(vget_low_u16(low)));
+            let b = one(&b, vmovl_high_u16(low));
+            let c = one(&c, vmovl_u16(vget_low_u16(high)));
+            let d = one(&d, vmovl_high_u16(high));
+            let (ab, cd) = (vuzp1q_u16(a, b), vuzp1q_u16(c, d));
+            let bytes = vuzp1q_u8(vreinterpretq_u8_u16(ab), vreinterpretq_u8_u16(cd));
+            vst1q_u8(scaled.as_mut_ptr(), bytes);
+        }
+        scaled
+    }
 }
 
 #[cfg(test)]
@@ -172,13 +254,19 @@ mod tests {
 
     #[test]
     fn scaling_is_what_doubles_give_at_every_step() {
-        for n in 1..256u32 {
+        for n in 1..=255u8 {
             for step in 0..=u64::from(n) {
                 // Both are monotone in the number, so it is enough to look where the floor steps up.
                 let edge = (step * u64::from(M)).div_ceil(u64::from(n));
                 for number in edge.saturating_sub(2)..(edge + 3).min(u64::from(M)) {
                     let double = (number as f64 * (1.0 / f64::from(M))) * f64::from(n);
-                    assert_eq!(scale(number as u32, n), double as u32, "{number} {n}");
+                    let numbers = [number as u32; 16];
+                    assert_eq!(
+                        scale_each(&numbers, &[n; 16]),
+                        [double as u8; 16],
+                        "{number} {n}"
+                    );
+                    assert_eq!(scale(number as u32, n), double as u8, "{number} {n}");
                 }
             }
         }

@@ -37,18 +37,18 @@ impl<const L: usize> Rng<L> for Pcg32<L> {
     }
 
     #[inline(always)]
-    fn reduce(numbers: &[u32; L], below: &[u32; L]) -> [u32; L] {
+    fn reduce(numbers: &[u32; L], below: &[u8; L]) -> [u8; L] {
         let mut reduced = [0; L];
         for lane in 0..L {
-            reduced[lane] = remainder(numbers[lane], below[lane]);
+            reduced[lane] = remainder(numbers[lane], below[lane].into()) as u8;
         }
         reduced
     }
 
     #[inline(always)]
-    fn reduce_all(numbers: &[u32; L], below: u32) -> [u32; L] {
-        let reciprocal = RECIPROCALS[below as usize & 255];
-        numbers.map(|bits| remainder_by(bits, below, reciprocal))
+    fn reduce_all(numbers: &[u32; L], below: u8) -> [u8; L] {
+        let reciprocal = RECIPROCALS[usize::from(below)];
+        numbers.map(|bits| remainder_by(bits, below.into(), reciprocal) as u8)
     }
 
     /// What may have to be drawn again is below n, which is below 256.
@@ -58,13 +58,13 @@ impl<const L: usize> Rng<L> for Pcg32<L> {
     }
 
     #[inline(always)]
-    fn draw(&mut self, below: &[u32; L]) -> [u32; L] {
-        Self::reduce(&self.accepted(|lane| below[lane]), below)
+    fn draw(&mut self, below: &[u8; L]) -> [u8; L] {
+        Self::reduce(&self.accepted(|lane| below[lane].into()), below)
     }
 
     #[inline(always)]
-    fn draw_all(&mut self, below: u32) -> [u32; L] {
-        Self::reduce_all(&self.accepted(|_| below), below)
+    fn draw_all(&mut self, below: u8) -> [u8; L] {
+        Self::reduce_all(&self.accepted(|_| below.into()), below)
     }
 
     #[inline(always)]
