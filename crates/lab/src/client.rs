@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::fs::{self, File};
-use std::io::{self, BufRead, BufReader, Read, Write};
+use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom, Write};
 use std::net::Ipv4Addr;
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
@@ -19,6 +19,8 @@ use crate::fault::{Affliction, Fault};
 use crate::qemu::Sockets;
 use crate::remains;
 use crate::rundir::RunDir;
+use crate::trouble::plain;
+use crate::watch::Watch;
 
 /// How long a supervisor may take to start all QEMUs, and to clear everything away: an engine takes up to seconds for
 /// each container on a busy machine.
@@ -30,6 +32,7 @@ pub struct Lab {
     attached: Attached,
     logs: PathBuf,
     events: Receiver<Event>,
+    watch: Watch,
     supervisor: Child,
     /// The supervisor reads it to its end, which comes when this process ends, if not before.
     lifeline: Option<ChildStdin>,
@@ -82,11 +85,16 @@ impl Lab {
         writeln!(lifeline, "{}", serde_json::to_string(definition)?)?;
 
         let (sender, events) = channel();
+        let watch = Watch::default();
+        let watching = watch.clone();
         thread::spawn(move || {
             let lines = BufReader::new(output).lines().map_while(Result::ok);
-            lines
-                .filter_map(|line| serde_json::from_str(&line).ok())
-                .try_for_each(|event| sender.send(event))
+            for event in lines.filter_map(|line| serde_json::from_str(&line).ok()) {
+                watching.note(&event);
+                // Nobody waits for an event once the lab is in other hands.
+                let _ = sender.send(event);
+            }
+            watching.is_over();
         });
         let mut lab = Lab {
             attached: Attached {
@@ -94,6 +102,7 @@ impl Lab {
             },
             logs,
             events,
+            watch,
             supervisor: child,
             lifeline: Some(lifeline),
             detached: false,
@@ -108,10 +117,12 @@ impl Lab {
     /// Waits until every machine of `waiting` has said what it has to say; `each` is shown every event.
     ///
     /// # Errors
-    /// When one of the machines ends, or patience does: the last lines of a machine's console are in the error.
+    /// When any machine of the lab is in trouble that nobody expected, one of these ends, or patience does: the last
+    /// lines of a machine's console are in the error.
     pub fn wait(&mut self, waiting: &Waiting, mut each: impl FnMut(&Event)) -> Result<()> {
         let mut missing: BTreeSet<String> = waiting.machines.iter().cloned().collect();
         let deadline = Instant::now() + waiting.patience;
+        self.watch.check()?;
         while let Some(next) = missing.first().cloned() {
             let what = format!("{next} (of {}) to say `{}`", missing.len(), waiting.text);
             let logs = self.logs.clone();
@@ -160,7 +171,7 @@ impl Lab {
                 .recv_timeout(deadline.saturating_duration_since(Instant::now()))
             {
                 Ok(event) if enough(&event) => return Ok(()),
-                Ok(_) => {}
+                Ok(_) => self.watch.check()?,
                 Err(RecvTimeoutError::Timeout) => bail!("waited in vain for {what}"),
                 Err(RecvTimeoutError::Disconnected) => {
                     let log = self.logs.join("supervisor.log");
@@ -172,6 +183,12 @@ impl Lab {
                 }
             }
         }
+    }
+
+    /// Knows how the machines are, and whether one is in trouble that nobody expected: a kernel panic or oops, a
+    /// process that was killed for want of memory, a lockup, a failed unit, the end of its QEMU.
+    pub fn watch(&self) -> &Watch {
+        &self.watch
     }
 
     /// The last lines of a machine's console, and where the whole of it is.
@@ -197,9 +214,11 @@ impl Lab {
     /// Ends the lab: when this returns, no process and no socket of it is left.
     ///
     /// # Errors
-    /// When the supervisor could not clear everything away.
+    /// When the supervisor could not clear everything away, or a machine has been in trouble that nobody expected,
+    /// see [`Lab::watch`].
     pub fn down(mut self) -> Result<()> {
-        self.end()
+        self.end()?;
+        self.watch.check()
     }
 
     fn end(&mut self) -> Result<()> {
@@ -422,6 +441,31 @@ impl Attached {
         .map(|(_, stream)| stream)
     }
 
+    /// A connection from which to read what a machine has sent and received lately and from now on, in the format of
+    /// libpcap. Of earlier frames the first 512 bytes are there, of those to come all.
+    ///
+    /// # Errors
+    /// When there is no such machine.
+    pub fn capture(&self, machine: &str) -> Result<UnixStream> {
+        self.request(&Request::Capture {
+            machine: machine.to_owned(),
+        })
+        .map(|(_, stream)| stream)
+    }
+
+    /// Has what is only in the machines written to the lab's logs: `MACHINE.journal.log`, typed for at the console, so
+    /// that the network need not work; and `MACHINE.pcap`, what the machine sent and received last. Returns what could
+    /// not be had, and why: of machines that are off or stand still there is no journal.
+    ///
+    /// # Errors
+    /// When the supervisor does not answer.
+    pub fn collect(&self) -> Result<Vec<String>> {
+        match self.request(&Request::Collect)?.0 {
+            Reply::Collected { missing } => Ok(missing),
+            other => bail!("the lab's supervisor answered {other:?}"),
+        }
+    }
+
     /// Ends the lab, and waits until it is gone.
     ///
     /// # Errors
@@ -470,6 +514,22 @@ fn read_line(stream: &mut UnixStream) -> Result<String> {
             [byte] => line.push(byte),
         }
     }
+}
+
+/// The last line of a machine's console in a lab's `logs`, without colours; `None` before it has said anything.
+pub fn last_line(logs: &Path, machine: &str) -> Option<String> {
+    const ENOUGH: u64 = 4096;
+    let mut log = File::open(logs.join(format!("{machine}.console.log"))).ok()?;
+    let length = log.metadata().ok()?.len();
+    log.seek(SeekFrom::Start(length.saturating_sub(ENOUGH)))
+        .ok()?;
+    let mut end = Vec::new();
+    log.read_to_end(&mut end).ok()?;
+    let end = String::from_utf8_lossy(&end);
+    let lines = end.lines().rev().map(plain);
+    lines
+        .map(|line| line.trim().to_owned())
+        .find(|line| !line.is_empty())
 }
 
 /// The last lines of a machine's console, for an error.

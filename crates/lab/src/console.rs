@@ -8,8 +8,20 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 
+use crate::trouble::{self, Trouble};
+use crate::watch::Told;
+
 /// How a machine addresses the lab, at the end of a line of its console.
 pub(crate) const MARK: &str = "bramble-lab: ";
+
+/// What the lab hears on a console.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Heard {
+    /// What the machine says to the lab: what follows [`MARK`].
+    Said(String),
+    /// A line that bodes ill.
+    Trouble(Trouble, String),
+}
 
 /// A handle to a console.
 #[derive(Clone, Default)]
@@ -25,14 +37,14 @@ struct Ends {
 
 impl Console {
     /// Waits for the machine at the socket `path`, each time it is switched on, logs its console to the file `log`,
-    /// and calls `says` with everything that follows [`MARK`].
+    /// and calls `hears` with everything that concerns the lab.
     ///
     /// # Errors
     /// When socket or log cannot be made.
     pub(crate) fn listen(
         path: &Path,
         log: &Path,
-        says: impl Fn(String) + Send + 'static,
+        hears: impl Fn(Heard) + Send + 'static,
     ) -> io::Result<Console> {
         let listener = UnixListener::bind(path)?;
         let mut log = File::create(log)?;
@@ -41,14 +53,18 @@ impl Console {
         thread::spawn(move || {
             for mut machine in listener.incoming().flatten() {
                 watched.lock().machine = machine.try_clone().ok();
-                let mut lines = Lines::default();
+                let (mut lines, mut told) = (Lines::default(), Told::default());
                 let mut buffer = [0; 4096];
                 while let Ok(read @ 1..) = machine.read(&mut buffer) {
                     let bytes = &buffer[..read];
                     // A full disk must not stop the machine.
                     let _ = log.write_all(bytes);
                     watched.show(bytes);
-                    lines.push(bytes, &says);
+                    lines.push(bytes, |line| match heard(line) {
+                        Some(Heard::Trouble(_, text)) if !told.is_new(&text) => {}
+                        Some(heard) => hears(heard),
+                        None => {}
+                    });
                 }
                 watched.lock().machine = None;
             }
@@ -108,19 +124,24 @@ struct Lines {
 }
 
 impl Lines {
-    fn push(&mut self, bytes: &[u8], says: impl Fn(String)) {
+    fn push(&mut self, bytes: &[u8], mut each: impl FnMut(&str)) {
         for &byte in bytes {
             if byte != b'\n' {
                 self.line.push(byte);
                 continue;
             }
-            let line = String::from_utf8_lossy(&self.line);
-            if let Some((_, said)) = line.split_once(MARK) {
-                says(said.trim().to_owned());
-            }
+            each(&String::from_utf8_lossy(&self.line));
             self.line.clear();
         }
     }
+}
+
+fn heard(line: &str) -> Option<Heard> {
+    if let Some((_, said)) = line.split_once(MARK) {
+        return Some(Heard::Said(said.trim().to_owned()));
+    }
+    let (trouble, text) = trouble::trouble(line)?;
+    Some(Heard::Trouble(trouble, text))
 }
 
 #[cfg(test)]
@@ -135,15 +156,22 @@ mod tests {
         let (socket, log) = (dir.path().join("tty"), dir.path().join("console.log"));
         let (said, heard) = channel();
         let console =
-            Console::listen(&socket, &log, move |text| drop(said.send(text))).expect("a console");
+            Console::listen(&socket, &log, move |it| drop(said.send(it))).expect("a console");
 
         let mut machine = UnixStream::connect(&socket).expect("connected");
-        let wire = "Booting\r\n\x1b[0mbramble-lab: set|tled running\r\nbramble login: \nbramble-lab: online\n";
+        let wire = "Booting\r\n\x1b[0mbramble-lab: set|tled running\r\nbramble login: \n\
+            [    9.5] Kernel panic - not sync|ing: no\r\n[    9.5] Kernel panic - not syncing: no\r\nbramble-lab: online\n";
         for part in wire.split('|') {
             machine.write_all(part.as_bytes()).expect("written");
         }
-        assert_eq!(heard.recv().expect("heard"), "settled running");
-        assert_eq!(heard.recv().expect("heard"), "online");
+        let panic = "[    9.5] Kernel panic - not syncing: no".to_owned();
+        for expected in [
+            Heard::Said("settled running".to_owned()),
+            Heard::Trouble(Trouble::Panic, panic),
+            Heard::Said("online".to_owned()),
+        ] {
+            assert_eq!(heard.recv().expect("heard"), expected);
+        }
         assert_eq!(
             std::fs::read_to_string(&log).expect("a log"),
             wire.replace('|', "")

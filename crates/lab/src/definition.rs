@@ -1,5 +1,6 @@
 //! What a lab consists of, and what is said about it while it runs: plain data, written as JSON.
 
+use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -8,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::fault::{Affliction, Fault};
 use crate::launcher::Backend;
+use crate::trouble::Trouble;
 
 /// A lab: its machines and how the host reaches them.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -116,6 +118,13 @@ pub enum Happened {
         /// What follows `bramble: `.
         text: String,
     },
+    /// The machine's console told of trouble.
+    Trouble {
+        /// Of which kind.
+        trouble: Trouble,
+        /// In which words.
+        text: String,
+    },
     /// Something befell the machine.
     Befell {
         /// What.
@@ -149,6 +158,13 @@ pub enum Request {
         /// Whose.
         machine: String,
     },
+    /// Asks for what a machine sends and receives; after the reply, the connection carries a capture file.
+    Capture {
+        /// Which, or the gateway.
+        machine: String,
+    },
+    /// Has the journals of all machines, and what they sent and received last, written to the logs.
+    Collect,
     /// Starts one more machine.
     Add {
         /// It.
@@ -224,6 +240,11 @@ pub enum Reply {
         /// What it wrote, to either output.
         output: String,
     },
+    /// What [`Request::Collect`] asked for.
+    Collected {
+        /// What could not be had, and why.
+        missing: Vec<String>,
+    },
     /// What [`Request::Usage`] asked for.
     Usage(Usage),
     /// What [`Request::Place`] asked for.
@@ -244,4 +265,23 @@ pub struct Usage {
     pub peak_memory: u64,
     /// CPU time of all QEMUs so far, in milliseconds.
     pub cpu: u64,
+    /// Those whose QEMU runs, and the gateway, by name.
+    pub machines: BTreeMap<String, OfMachine>,
+}
+
+/// What one machine uses of the host, and of the network.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OfMachine {
+    /// Host memory now, in KiB; memory shared with other machines is divided among them.
+    pub memory: u64,
+    /// CPU time of its QEMU since that was started, in milliseconds.
+    pub cpu: u64,
+    /// Frames that it has sent in the life of the lab.
+    pub frames_from: u64,
+    /// Frames that it has been sent.
+    pub frames_to: u64,
+    /// Their bytes.
+    pub bytes_from: u64,
+    /// Their bytes.
+    pub bytes_to: u64,
 }

@@ -30,18 +30,34 @@
 //! read-only or slow. [`Attached::inflict`] has one befall a machine, [`Attached::clear`] clears all that has befallen
 //! it; what has, is in [`Attached::afflictions`]. The household's machine, and the gateway's link, are no exceptions.
 //!
+//! # When something goes wrong
+//!
+//! A kernel panic or oops, a process that is killed for want of memory, a lockup, a unit that fails, a QEMU that ends:
+//! any of these makes [`Lab::wait`] and [`Lab::down`] fail, in the machine's own words, unless [`Watch::expect`] said
+//! that it is part of the plan. Whoever does something else meanwhile asks [`Watch::check`], or has a thread sit in
+//! [`Watch::wait_for_trouble`].
+//!
+//! Everything that is said lies in [`Definition::logs`] as it happens: `MACHINE.console.log`, `MACHINE.qmp.jsonl`,
+//! `MACHINE.qemu.log`, `events.jsonl` ([`Event`], a line each). [`Attached::collect`] adds the journals and the last frames of
+//! every machine, and [`report::write`] makes one page of it all.
+//!
 //! # A scenario of one's own
 //!
-//! Two machines, of which one loses its power and comes back. A kernel, an initramfs and a root disk with the files
-//! of [`guest::layer`] are all that a template is made from.
+//! Two machines, of which one loses its power and comes back. They are made of the root file system that bramble's nodes
+//! have: of the packages in `bramble.lock`, built the first time, which takes minutes, and taken from the store in
+//! `~/.cache/bramble` ever after. (Any other kernel, initramfs and disk with the files of [`guest::layer`] do as well:
+//! [`template::Recipe`].) Beside this crate it needs `bramble-image`, `bramble-store` and `anyhow`.
 //!
 //! ```no_run
 //! use std::path::{Path, PathBuf};
 //! use std::time::Duration;
 //!
+//! use bramble_image::Inputs;
 //! use bramble_image::layer::Layer;
+//! use bramble_image::rootfs;
 //! use bramble_lab::identity::Identity;
-//! use bramble_lab::template::{Recipe, Template};
+//! use bramble_lab::report::{self, Run};
+//! use bramble_lab::template::Template;
 //! use bramble_lab::{Backend, Definition, Fault, Lab, Waiting, guest, supervise};
 //! use bramble_store::Store;
 //!
@@ -51,21 +67,16 @@
 //!     if let [_, verb, dir] = &arguments[..] && verb == "supervise" {
 //!         return supervise(Path::new(dir));
 //!     }
-//!     let supervisor = [arguments[0].clone(), "supervise".to_owned()];
+//!     let supervisor = [std::env::current_exe()?.display().to_string(), "supervise".to_owned()];
 //!
-//!     // Booted the first time, and taken from the store ever after.
-//!     let recipe = Recipe {
-//!         name: "example",
-//!         disk: Path::new("disk.img"),
-//!         made_from: "the hash of what the disk was made from",
-//!         kernel: Path::new("vmlinuz"),
-//!         initramfs: Path::new("initramfs"),
-//!         memory: 768,
-//!         cpus: 1,
-//!     };
-//!     let template = Template::get(&Store::open()?, &recipe, &supervisor)?;
+//!     // Booted the first time, and taken from the store ever after: 768 MiB, one CPU.
+//!     let inputs = Inputs::open(Store::open()?, Path::new("bramble.lock"), None)?;
+//!     let rootfs = rootfs::node().get(&inputs, None)?;
+//!     let template = Template::of_rootfs(&inputs.store, "node", &rootfs, (768, 1), &supervisor)?;
 //!
-//!     let scratch = PathBuf::from("target/example/scratch");
+//!     // Disks and identities belong to one lab alone, and go with it; logs stay.
+//!     let (scratch, logs) = (PathBuf::from("target/example/scratch"), PathBuf::from("target/example/logs"));
+//!     let _ = std::fs::remove_dir_all("target/example");
 //!     std::fs::create_dir_all(&scratch)?;
 //!     let mut machines = Vec::new();
 //!     for (number, name) in ["alice", "bob"].into_iter().enumerate() {
@@ -84,13 +95,26 @@
 //!         machines.push(template.clone_as(name, &format!("52:54:00:00:00:0{number}"), &path, &scratch)?);
 //!     }
 //!     let definition = Definition {
-//!         logs: PathBuf::from("target/example/logs"),
+//!         logs: logs.clone(),
 //!         scratch: Some(scratch),
 //!         backend: Backend::Processes,
 //!         machines,
+//!         // Commands are typed at the consoles; for SSH from here, machines need a gateway and host keys.
 //!         gateway: None,
 //!     };
+//!     let mut run = Run::begin("bob loses his power");
 //!     let mut lab = Lab::launch("example", &definition, &supervisor)?;
+//!     let outcome = scenario(&mut lab);
+//!     if let Err(error) = &outcome {
+//!         run.failure = Some(format!("{error:#}"));
+//!         lab.attached().collect()?;
+//!     }
+//!     println!("see {}", report::write(&[run], &logs)?.display());
+//!     outcome?;
+//!     lab.down()
+//! }
+//!
+//! fn scenario(lab: &mut Lab) -> anyhow::Result<()> {
 //!     let online = |names: &[&str]| Waiting {
 //!         machines: names.iter().map(|&name| name.to_owned()).collect(),
 //!         text: guest::ONLINE,
@@ -106,8 +130,7 @@
 //!     lab.attached().inflict("alice", &Fault::cut())?;
 //!     // Bob would refuse at once; 124 says that nobody answered.
 //!     lab.attached().type_in("alice", "timeout 5 bash -c '< /dev/tcp/10.0.0.2/7'; test $? = 124")?;
-//!     lab.attached().clear("alice")?;
-//!     lab.down()
+//!     lab.attached().clear("alice")
 //! }
 //! ```
 
@@ -115,6 +138,7 @@ pub mod guest;
 pub mod hardware;
 pub mod identity;
 pub mod mark;
+pub mod report;
 pub mod template;
 
 mod client;
@@ -126,17 +150,24 @@ mod launcher;
 mod link;
 mod qemu;
 mod qmp;
+mod recorder;
 mod remains;
 mod rundir;
 mod supervisor;
 mod switch;
+mod trouble;
 mod typing;
+mod watch;
 
-pub use client::{Attached, Lab, Waiting};
-pub use definition::{Definition, Event, Gateway, Happened, Machine, Reply, Request, Start, Usage};
+pub use client::{Attached, Lab, Waiting, last_line};
+pub use definition::{
+    Definition, Event, Gateway, Happened, Machine, OfMachine, Reply, Request, Start, Usage,
+};
 pub use fault::{Affliction, Direction, Fault, Impairment, Rate, Share};
 pub use launcher::Backend;
 pub use qemu::version as qemu_version;
 pub use remains::{Remains, remains};
 pub use rundir::RunDir;
 pub use supervisor::supervise;
+pub use trouble::{Expected, Trouble};
+pub use watch::{Condition, State, Watch};

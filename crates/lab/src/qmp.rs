@@ -3,10 +3,12 @@
 //! One JSON object a line, see QEMU's "QMP Reference Manual". A dozen commands are used, so a client of our
 //! own is smaller than generated bindings, and compiles in no time.
 
+use std::fs::File;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::sync::mpsc::{Receiver, Sender, channel};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result, bail};
 use serde_json::{Map, Value, json};
@@ -20,22 +22,40 @@ struct Connection {
     to: Box<dyn Write + Send>,
     /// Replies and events, in the order they came.
     from: Receiver<Value>,
+    log: Log,
+}
+
+/// What was said on both sides, a JSON object a line: when, by whom, and what.
+#[derive(Clone)]
+struct Log(Arc<File>);
+
+impl Log {
+    fn note(&self, who: &str, message: &Value) {
+        let at = SystemTime::now().duration_since(UNIX_EPOCH);
+        let at = at.unwrap_or_default().as_secs_f64();
+        let line = format!("{}\n", json!({"at": at, who: message}));
+        // A full disk must not end the lab.
+        let _ = (&*self.0).write_all(line.as_bytes());
+    }
 }
 
 impl Qmp {
-    /// Takes over a QEMU's connection, to and from it, and negotiates. `ended` is called once, when QEMU has closed it,
-    /// which it does only by ending.
+    /// Takes over a QEMU's connection, to and from it, and negotiates; what is said is written to `log`. `ended` is called
+    /// once, when QEMU has closed it, which it does only by ending.
     ///
     /// # Errors
     /// When what is there does not speak QMP.
     pub(crate) fn connect(
         to: impl Write + Send + 'static,
         from: impl Read + Send + 'static,
+        log: File,
         ended: impl FnOnce() + Send + 'static,
     ) -> Result<Qmp> {
         let (lines, received) = channel();
+        let log = Log(Arc::new(log));
+        let heard = log.clone();
         thread::spawn(move || {
-            read_lines(from, &lines);
+            read_lines(from, &heard, &lines);
             drop(lines);
             ended();
         });
@@ -47,6 +67,7 @@ impl Qmp {
             connection: Mutex::new(Connection {
                 to: Box::new(to),
                 from: received,
+                log,
             }),
         };
         qmp.execute("qmp_capabilities", json!({}))?;
@@ -115,8 +136,9 @@ impl Connection {
         arguments: Value,
         events: &mut Vec<Value>,
     ) -> Result<Value> {
-        let mut line = json!({ "execute": command, "arguments": arguments }).to_string();
-        line.push('\n');
+        let message = json!({ "execute": command, "arguments": arguments });
+        self.log.note("lab", &message);
+        let line = format!("{message}\n");
         let sent = self
             .to
             .write_all(line.as_bytes())
@@ -145,13 +167,15 @@ impl Connection {
 }
 
 /// Passes on every JSON object until the stream ends.
-fn read_lines(from: impl Read, to: &Sender<Value>) {
+fn read_lines(from: impl Read, log: &Log, to: &Sender<Value>) {
     for line in BufReader::new(from).lines() {
         let Ok(line) = line else { return };
         let message = serde_json::from_str::<Map<String, Value>>(&line);
         // What is no JSON object is QEMU's chatter before the protocol begins.
         let Ok(message) = message else { continue };
-        if to.send(Value::Object(message)).is_err() {
+        let message = Value::Object(message);
+        log.note("qemu", &message);
+        if to.send(message).is_err() {
             return;
         }
     }
@@ -178,7 +202,7 @@ mod tests {
             }
             Ok(())
         });
-        Qmp::connect(ours.try_clone()?, ours, || {})
+        Qmp::connect(ours.try_clone()?, ours, tempfile::tempfile()?, || {})
     }
 
     #[test]
@@ -238,7 +262,7 @@ mod tests {
         let mut out = theirs.try_clone()?;
         writeln!(out, "{}", json!({"QMP": {}}))?;
         writeln!(out, "{}", json!({"return": {}}))?;
-        let qmp = Qmp::connect(ours.try_clone()?, ours, move || {
+        let qmp = Qmp::connect(ours.try_clone()?, ours, tempfile::tempfile()?, move || {
             ended.send(()).expect("somebody listens")
         })?;
         drop((out, theirs));

@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::sync::{Arc, OnceLock};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result, bail};
 use nix::sys::socket::{Shutdown, shutdown};
@@ -19,18 +19,23 @@ use serde_json::json;
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
-use crate::console::Console;
-use crate::definition::{Definition, Event, Happened, Machine, Reply, Request, Start, Usage};
+use crate::console::{Console, Heard};
+use crate::definition::{
+    Definition, Event, Happened, Machine, OfMachine, Reply, Request, Start, Usage,
+};
 use crate::guest;
 use crate::launcher::containers::Containers;
 use crate::launcher::processes::{self, Processes};
 use crate::launcher::{Backend, Ended, Files, Launcher, Program, Started};
 use crate::qemu::{self, IDENTITY_SLOT, NETWORK, NETWORK_SLOT, Sockets};
 use crate::qmp::Qmp;
+use crate::recorder::Capture;
+use crate::report::Left;
 use crate::rundir::{Record, RunDir};
 use crate::switch::{GATEWAY, Switch};
 use crate::typing::Typing;
 
+mod evidence;
 mod faults;
 
 use faults::{Ending, InForce, reply};
@@ -79,6 +84,7 @@ pub fn supervise(dir: &Path) -> Result<()> {
         cpu_of_the_ended: Duration::ZERO,
         sender,
     };
+    supervisor.leave_word()?;
     let outcome = supervisor.start().and_then(|()| supervisor.serve(&inbox));
     supervisor.clear_away();
     fs::remove_dir_all(dir.path())
@@ -140,10 +146,11 @@ enum Message {
     Signalled,
 }
 
-/// What a request leads to: a reply, and a console where one was asked for.
+/// What a request leads to: a reply, and what the connection carries from then on where that was asked for.
 enum Answer {
     Reply(Reply),
     Console(Console),
+    Capture(Capture),
 }
 
 impl From<Reply> for Answer {
@@ -185,14 +192,13 @@ impl Supervisor {
         let log = self.definition.logs.join(format!("{name}.console.log"));
         let typing = Arc::new(Typing::default());
         let listening = typing.clone();
-        let console = Console::listen(&sockets.console(&name), &log, move |text| {
-            if listening.hears(&text) {
-                return;
-            }
-            let _ = sender.send(Message::Happened(
-                Some(name.clone()),
-                Happened::Says { text },
-            ));
+        let console = Console::listen(&sockets.console(&name), &log, move |heard| {
+            let what = match heard {
+                Heard::Said(text) if listening.hears(&text) => return,
+                Heard::Said(text) => Happened::Says { text },
+                Heard::Trouble(trouble, text) => Happened::Trouble { trouble, text },
+            };
+            let _ = sender.send(Message::Happened(Some(name.clone()), what));
         })?;
         let running = Running {
             console,
@@ -208,7 +214,22 @@ impl Supervisor {
             return failed(format!("there is a machine {} already", machine.name));
         }
         self.definition.machines.push(machine.clone());
+        if let Err(error) = self.leave_word() {
+            tracing::warn!("{error:#}");
+        }
         reply(self.start_machine(machine))
+    }
+
+    /// Says in the logs what the lab consists of.
+    fn leave_word(&self) -> Result<()> {
+        let now = SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .unwrap_or_default();
+        let left = Left {
+            started: now.saturating_sub(self.started.elapsed()).as_secs_f64(),
+            definition: self.definition.clone(),
+        };
+        left.write()
     }
 
     /// Starts the QEMU of a machine that has a port and a console.
@@ -256,6 +277,8 @@ impl Supervisor {
         self.qemus.push((name.clone(), qemu));
 
         let sender = self.sender.clone();
+        let said = self.definition.logs.join(format!("{name}.qmp.jsonl"));
+        let said = File::options().create(true).append(true).open(said)?;
         let running = self.machines.entry(name.clone()).or_default();
         let (qmp, shall_end) = (running.qmp.clone(), running.shall_end.clone());
         thread::spawn(move || {
@@ -273,7 +296,7 @@ impl Supervisor {
                 };
                 let _ = ended_sender.send(Message::Happened(Some(ended_name), what));
             };
-            match ends.and_then(|(to, from)| Qmp::connect(to, from, when_it_ends)) {
+            match ends.and_then(|(to, from)| Qmp::connect(to, from, said, when_it_ends)) {
                 Ok(connected) => {
                     let qmp = qmp.get_or_init(|| connected);
                     tell(bring_up(qmp).unwrap_or_else(|error| gone(format!("{error:#}"))));
@@ -351,6 +374,11 @@ impl Supervisor {
                 Some(running) => Answer::Console(running.console),
                 None => no_such(&machine),
             },
+            Request::Capture { machine } => match self.switch.capture(&machine) {
+                Some(capture) => Answer::Capture(capture),
+                None => no_such(&machine),
+            },
+            Request::Collect => return self.collect(to),
             Request::Save { machine, state } => match running(&machine) {
                 // Takes its time, in which others are answered.
                 Some(running) => {
@@ -408,14 +436,30 @@ impl Supervisor {
     }
 
     fn usage(&mut self) -> Usage {
-        let ids = || self.qemus.iter().flat_map(|(_, qemu)| qemu.processes());
-        let memory = ids().filter_map(processes::memory).sum();
-        let cpu = self.cpu_of_the_ended + ids().filter_map(processes::cpu).sum::<Duration>();
+        let machines = self.qemus.iter().map(|(name, qemu)| {
+            let [from, to] = self.switch.carried(name);
+            let ids = || qemu.processes().into_iter();
+            let cpu: Duration = ids().filter_map(processes::cpu).sum();
+            let usage = OfMachine {
+                memory: ids().filter_map(processes::memory).sum(),
+                cpu: u64::try_from(cpu.as_millis()).unwrap_or(u64::MAX),
+                frames_from: from.frames,
+                frames_to: to.frames,
+                bytes_from: from.bytes,
+                bytes_to: to.bytes,
+            };
+            (name.clone(), usage)
+        });
+        let machines: BTreeMap<String, OfMachine> = machines.collect();
+        let memory = machines.values().map(|machine| machine.memory).sum();
+        let cpu: u64 = machines.values().map(|machine| machine.cpu).sum();
+        let ended = u64::try_from(self.cpu_of_the_ended.as_millis()).unwrap_or(u64::MAX);
         self.peak_memory = self.peak_memory.max(memory);
         Usage {
             memory,
             peak_memory: self.peak_memory,
-            cpu: u64::try_from(cpu.as_millis()).unwrap_or(u64::MAX),
+            cpu: ended + cpu,
+            machines,
         }
     }
 
@@ -493,6 +537,7 @@ fn typed(running: &Running, machine: &str, command: &str) -> Answer {
 }
 
 fn saved(running: &Running, machine: &str, state: &Path) -> Answer {
+    running.shall_end.store(true, Ordering::Relaxed);
     let saved = running
         .qmp
         .get()
@@ -531,18 +576,22 @@ fn converse(mut stream: UnixStream, to: &Sender<Message>) -> Option<()> {
         }
         .into(),
     };
-    let (reply, console) = match answer {
-        Answer::Reply(reply) => (reply, None),
-        Answer::Console(console) => (Reply::Done, Some(console)),
+    let reply = match &answer {
+        Answer::Reply(reply) => reply,
+        Answer::Console(_) | Answer::Capture(_) => &Reply::Done,
     };
-    writeln!(stream, "{}", serde_json::to_string(&reply).ok()?).ok()?;
+    writeln!(stream, "{}", serde_json::to_string(reply).ok()?).ok()?;
     if goes_down {
         // The end of this process closes the connection, and tells the other side that all is gone.
         loop {
             thread::park();
         }
     }
-    console?.attach(stream).ok()
+    match answer {
+        Answer::Reply(_) => None,
+        Answer::Console(console) => console.attach(stream).ok(),
+        Answer::Capture(capture) => capture.write(stream).ok(),
+    }
 }
 
 fn no_such(machine: &str) -> Answer {

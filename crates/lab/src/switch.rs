@@ -20,6 +20,7 @@ use nix::sys::socket::{setsockopt, sockopt};
 
 use crate::fault::{Direction, Impairment};
 use crate::link::{Frame, Link};
+use crate::recorder::{Capture, Carried, Recorder};
 
 /// The port that leads to the host. It hears no DHCP requests: QEMU's user-mode network would answer them,
 /// and on this network that is the router's to do.
@@ -63,6 +64,8 @@ struct Port {
     from_machine: Option<Link>,
     /// How it treats what is sent to the machine.
     to_machine: Option<Link>,
+    /// As the machine sees it: what it sends before its link treats it, what it is sent after that.
+    recorder: Recorder,
 }
 
 /// A frame on a slow link.
@@ -126,6 +129,7 @@ impl Switch {
             queue,
             from_machine: None,
             to_machine: None,
+            recorder: Recorder::default(),
         });
         shared.ports.len() - 1
     }
@@ -178,6 +182,28 @@ impl Switch {
         Some(())
     }
 
+    /// What the port `name` has sent and received last, and from now on. `None` when there is no such port.
+    pub(crate) fn capture(&self, name: &str) -> Option<Capture> {
+        let mut shared = self.lock();
+        let port = shared.ports.iter_mut().find(|port| port.name == name)?;
+        Some(port.recorder.watch())
+    }
+
+    /// What each port has sent and received last, as capture files.
+    pub(crate) fn kept(&self) -> Vec<(String, Vec<u8>)> {
+        let shared = self.lock();
+        let kept = |port: &Port| (port.name.clone(), port.recorder.kept());
+        shared.ports.iter().map(kept).collect()
+    }
+
+    /// What the port `name` has sent and received so far.
+    pub(crate) fn carried(&self, name: &str) -> [Carried; 2] {
+        let shared = self.lock();
+        let port = shared.ports.iter().find(|port| port.name == name);
+        port.map(|port| [port.recorder.from_machine, port.recorder.to_machine])
+            .unwrap_or_default()
+    }
+
     /// Lets frames arrive when their time has come.
     fn deliver(&self, coming: &Receiver<UnderWay>) {
         // Frames of one arrival time keep the order they came in.
@@ -212,12 +238,16 @@ impl Shared {
     /// Puts a frame on the link from port `from`.
     fn sent(&mut self, from: usize, frame: &Frame) {
         let at = Place::Switch { from };
-        match self.ports.get_mut(from).map(|port| &mut port.from_machine) {
-            Some(Some(link)) => {
+        let Some(port) = self.ports.get_mut(from) else {
+            return;
+        };
+        port.recorder.record(true, frame);
+        match &mut port.from_machine {
+            Some(link) => {
                 let arrivals = link.pass(since_start(), frame);
                 self.on_the_way(at, arrivals);
             }
-            _ => self.switch(from, frame),
+            None => self.switch(from, frame),
         }
     }
 
@@ -263,7 +293,7 @@ impl Shared {
         match at {
             Place::Switch { from } => self.switch(from, frame),
             Place::Machine(number) => {
-                if let Some(port) = self.ports.get(number) {
+                if let Some(port) = self.ports.get_mut(number) {
                     port.take(frame);
                 }
             }
@@ -273,7 +303,8 @@ impl Shared {
 
 impl Port {
     /// Queues a frame for the machine.
-    fn take(&self, frame: &Frame) {
+    fn take(&mut self, frame: &Frame) {
+        self.recorder.record(false, frame);
         // A full queue loses the frame, and a port whose thread has ended has nobody behind it.
         if let Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) =
             self.queue.try_send(ToPort::Frame(frame.clone()))

@@ -7,11 +7,14 @@ use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
+use bramble_image::disk::{self, Zeros};
+use bramble_image::initramfs;
+use bramble_image::rootfs::{self, RootFs};
 use bramble_store::{Artifact, Key, Store};
 
 use crate::client::{Lab, Waiting};
 use crate::definition::{Definition, Machine, Start};
-use crate::guest::SETTLED;
+use crate::guest::{self, SETTLED};
 use crate::launcher::Backend;
 use crate::qemu;
 
@@ -20,6 +23,9 @@ const PATIENCE: Duration = Duration::from_secs(15 * 60);
 
 /// Raised when the same inputs would give a different template.
 const VERSION: u32 = 1;
+
+/// The size of a machine's disk in MiB; what is not used takes no room.
+const DISK: u32 = 4096;
 
 /// What a template is made from.
 #[derive(Debug, Clone)]
@@ -77,6 +83,56 @@ impl Template {
             machine: machine(&artifact.path),
             artifact,
         })
+    }
+
+    /// As [`Template::get`], with disk, kernel and initramfs made of a root file system, or taken from the store.
+    /// Memory is in MiB.
+    ///
+    /// # Errors
+    /// When they cannot be made, or the machine does not boot.
+    pub fn of_rootfs(
+        store: &Store,
+        name: &str,
+        rootfs: &RootFs,
+        (memory, cpus): (u32, u8),
+        supervisor: &[String],
+    ) -> Result<Template> {
+        let (card, lab) = (rootfs::node_layer(), guest::layer());
+        let key = Key::builder(&format!("machine-{name}"), VERSION)
+            .text("rootfs", rootfs.key.hex())
+            .text("card", card.digest())
+            .text("lab", lab.digest())
+            .text("init", initramfs::script())
+            .text("modules", initramfs::ROOT_MODULES.join(" "))
+            .text(
+                "mke2fs",
+                disk::mke2fs("OUT".as_ref(), DISK, Zeros::Holes).join(" "),
+            )
+            .finish()?;
+        let machine = store.get_or_build(&key, |dir| {
+            let boot = initramfs::from_rootfs(&rootfs.archive(), initramfs::ROOT_MODULES)?;
+            fs::write(dir.join("vmlinuz"), boot.kernel)?;
+            fs::write(dir.join("initramfs"), boot.initramfs)?;
+            disk::ext4(
+                &rootfs.archive(),
+                &card.clone().with(&lab),
+                DISK,
+                Zeros::Holes,
+                &dir.join("disk.img"),
+            )
+        })?;
+        let in_machine = |file: &str| machine.path.join(file);
+        let recipe = Recipe {
+            name,
+            disk: &in_machine("disk.img"),
+            made_from: key.hex(),
+            kernel: &in_machine("vmlinuz"),
+            initramfs: &in_machine("initramfs"),
+            memory,
+            cpus,
+        };
+        Template::get(store, &recipe, supervisor)
+            .with_context(|| format!("no template of the {name} machine"))
     }
 
     /// Whether it was in the store already.

@@ -1,7 +1,7 @@
 //! Commands typed at a machine's console: the way to it that needs no network, as for a person who stands before it.
 
 use std::collections::HashMap;
-use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::sync::mpsc::{Sender, channel};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -22,6 +22,13 @@ const START: Duration = Duration::from_secs(10);
 
 /// How long a command may take. What takes longer is no matter for a console.
 const PATIENCE: Duration = Duration::from_secs(300);
+
+/// After how long to ask for the answer again: the kernel and the journal write to the console, too, and may have
+/// written into the middle of it.
+const AGAIN: Duration = Duration::from_secs(30);
+
+/// What an answer ends with, so that half of one is known for what it is.
+const END: char = '.';
 
 /// Whoever types at one machine; one command at a time.
 #[derive(Default)]
@@ -53,6 +60,19 @@ impl Typing {
     /// # Errors
     /// When the machine is off, no shell answers, or the command does not end in time.
     pub(crate) fn run(&self, console: &Console, command: &str) -> Result<(i32, String)> {
+        self.run_after(KNOCKS, console, command)
+    }
+
+    /// As [`Typing::run`], but gives up after so many knocks that nobody has answered.
+    ///
+    /// # Errors
+    /// As [`Typing::run`].
+    pub(crate) fn run_after(
+        &self,
+        knocks: usize,
+        console: &Console,
+        command: &str,
+    ) -> Result<(i32, String)> {
         ensure!(
             !command.chars().any(char::is_control),
             "a command that is typed is a single line without tabs"
@@ -65,16 +85,28 @@ impl Typing {
             (*turn, answer)
         };
         is_switched_on(console)?;
-        let answers = (0..KNOCKS).any(|_| {
+        let answers = (0..knocks).any(|_| {
             let (number, answer) = next();
             console.type_in(&knock(number)).is_ok() && answer.recv_timeout(KNOCK).is_ok()
         });
         ensure!(answers, "no shell answers at its console; is it frozen?");
-        let (number, answer) = next();
-        console
-            .type_in(&line(number, command))
-            .context("it is off")?;
-        decoded(&heard(&answer, command)?)
+        console.type_in(&run(command)).context("it is off")?;
+        let begin = Instant::now();
+        loop {
+            let (number, answer) = next();
+            console.type_in(&tell(number)).context("it is off")?;
+            match answer.recv_timeout(AGAIN).map(|answer| decoded(&answer)) {
+                Ok(Ok(answer)) => return Ok(answer),
+                Ok(Err(error)) if begin.elapsed() > PATIENCE => return Err(error),
+                Err(_) if begin.elapsed() > PATIENCE => {
+                    bail!(
+                        "`{command}` has not ended in {} seconds",
+                        PATIENCE.as_secs()
+                    )
+                }
+                Ok(Err(_)) | Err(_) => {}
+            }
+        }
     }
 }
 
@@ -88,18 +120,6 @@ fn is_switched_on(console: &Console) -> Result<()> {
     Ok(())
 }
 
-fn heard(answer: &Receiver<String>, command: &str) -> Result<String> {
-    match answer.recv_timeout(PATIENCE) {
-        Ok(answer) => Ok(answer),
-        Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => {
-            bail!(
-                "`{command}` has not ended in {} seconds",
-                PATIENCE.as_secs()
-            )
-        }
-    }
-}
-
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
@@ -111,22 +131,26 @@ fn knock(number: u64) -> String {
     format!("\x15printf '%s%s{DID}{number}\\n' '{before}' '{after}'\n")
 }
 
-/// What is typed to run a command: its output and, in a last line, its exit code come back as hexadecimal digits.
-fn line(number: u64, command: &str) -> String {
-    let (before, after) = MARK.split_at(MARK.len() / 2);
+/// What is typed to run a command. Its output and, in a last line, its exit code stay with the shell.
+fn run(command: &str) -> String {
     let command = command.replace('\'', r"'\''");
+    format!(" o=$(sh -c '{command}' 2>&1 </dev/null; printf '\\n%s' $?)\n")
+}
+
+/// What is typed to have the shell tell what it kept, as hexadecimal digits.
+fn tell(number: u64) -> String {
+    let (before, after) = MARK.split_at(MARK.len() / 2);
     format!(
-        "o=$(sh -c '{command}' 2>&1 </dev/null; printf '\\n%s' $?); \
-         printf '%s%s{DID}{number} %s\\n' '{before}' '{after}' \"$(printf %s \"$o\" | od -An -v -tx1 | tr -d ' \\n')\"\n"
+        " printf '%s%s{DID}{number} %s{END}\\n' '{before}' '{after}' \
+         \"$(printf %s \"$o\" | od -An -v -tx1 | tr -d ' \\n')\"\n"
     )
 }
 
 fn decoded(answer: &str) -> Result<(i32, String)> {
-    let digits = answer.as_bytes().chunks(2).map(|pair| {
-        let pair = std::str::from_utf8(pair).ok()?;
-        u8::from_str_radix(pair, 16).ok()
-    });
-    let bytes: Option<Vec<u8>> = digits.collect();
+    let pair = |pair: &[u8]| u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok();
+    let bytes: Option<Vec<u8>> = answer
+        .strip_suffix(END)
+        .and_then(|digits| digits.as_bytes().chunks(2).map(pair).collect());
     let bytes = bytes.with_context(|| format!("the console says {answer}, which is no answer"))?;
     let text = String::from_utf8_lossy(&bytes).into_owned();
     let (output, code) = text
@@ -146,6 +170,7 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
+    use crate::console::Heard;
 
     /// A console with a real shell behind it, that echoes what is typed as a terminal does.
     fn shell() -> (tempfile::TempDir, Console, Arc<Typing>) {
@@ -153,8 +178,10 @@ mod tests {
         let (socket, log) = (dir.path().join("tty"), dir.path().join("log"));
         let typing = Arc::new(Typing::default());
         let listening = typing.clone();
-        let console = Console::listen(&socket, &log, move |said| {
-            listening.hears(&said);
+        let console = Console::listen(&socket, &log, move |heard| {
+            if let Heard::Said(said) = heard {
+                listening.hears(&said);
+            }
         });
         let mut shell = Command::new("sh")
             .stdin(Stdio::piped())
@@ -207,7 +234,9 @@ mod tests {
             typing.hears("did 9 00"),
             "of a command that nobody waits for"
         );
-        assert!(decoded("0g").is_err() && decoded("").is_err());
-        assert_eq!(decoded("610a30").expect("decoded"), (0, "a".to_owned()));
+        assert!(decoded("0g.").is_err() && decoded("").is_err());
+        assert!(decoded("610a30").is_err(), "its end is missing");
+        assert!(decoded("610a[  1.5] hello").is_err(), "written into");
+        assert_eq!(decoded("610a30.").expect("decoded"), (0, "a".to_owned()));
     }
 }

@@ -1,0 +1,106 @@
+//! What became of a lab, as one page that needs nothing else: its machines and their network, stages and machines on
+//! a time axis, every log with search, and the first error. It is made of what lies in the lab's logs, so it can be
+//! made while the lab runs, and when it is gone.
+//!
+//! ```no_run
+//! use std::path::Path;
+//!
+//! use bramble_lab::report::{self, Run};
+//!
+//! let mut run = Run::begin("bob loses his power");
+//! run.failure = Some("bob did not come back".to_owned());
+//! let page = report::write(&[run], Path::new("target/example/logs"))?;
+//! println!("see {}", page.display());
+//! # Ok::<(), anyhow::Error>(())
+//! ```
+
+mod html;
+mod material;
+mod times;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
+
+use anyhow::{Context, Result};
+use serde::{Deserialize, Serialize};
+
+use crate::definition::Definition;
+use material::Material;
+
+/// What was done with a lab.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Run {
+    /// What it is called.
+    pub title: String,
+    /// What it is to show, in a sentence; may be empty.
+    pub shows: String,
+    /// Why it failed, if it did.
+    pub failure: Option<String>,
+    /// What it consisted of.
+    pub stages: Vec<Stage>,
+    /// When it began, before the lab was started or after.
+    pub began: SystemTime,
+}
+
+impl Run {
+    /// One that begins now, of which nothing is known yet.
+    pub fn begin(title: &str) -> Run {
+        Run {
+            title: title.to_owned(),
+            shows: String::new(),
+            failure: None,
+            stages: Vec::new(),
+            began: SystemTime::now(),
+        }
+    }
+}
+
+/// A part of a [`Run`].
+#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+pub struct Stage {
+    /// What it was called.
+    pub name: String,
+    /// When it began, in seconds since the run did.
+    pub start: f64,
+    /// How long it took, in seconds.
+    pub seconds: f64,
+    /// CPU time that all machines of the lab used meanwhile, in seconds, where it is known.
+    pub cpu: Option<f64>,
+    /// What it came to, in a few words.
+    pub note: String,
+    /// Why it failed, if it did.
+    pub failure: Option<String>,
+}
+
+/// What a lab leaves in its logs for whoever looks at them later: the file `lab.json`.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Left {
+    /// When the lab was started, in seconds since 1970.
+    pub(crate) started: f64,
+    pub(crate) definition: Definition,
+}
+
+impl Left {
+    const FILE: &str = "lab.json";
+
+    pub(crate) fn write(&self) -> Result<()> {
+        let path = self.definition.logs.join(Left::FILE);
+        fs::write(&path, serde_json::to_string_pretty(self)?)
+            .with_context(|| format!("cannot write {}", path.display()))
+    }
+}
+
+/// Writes `report.html` to a lab's `logs`, about all `runs` that the lab was used for, and returns where it is.
+///
+/// # Errors
+/// When the logs of no lab are there, or it cannot be written.
+pub fn write(runs: &[Run], logs: &Path) -> Result<PathBuf> {
+    let page = html::page(runs, &Material::read(logs)?).into_string();
+    let path = logs.join("report.html");
+    fs::write(&path, page).with_context(|| format!("cannot write {}", path.display()))?;
+    Ok(path)
+}
+
+#[cfg(test)]
+mod tests;

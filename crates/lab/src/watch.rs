@@ -1,0 +1,271 @@
+//! How the machines of a lab are, by what has happened to them; and whether all is well.
+
+use std::collections::{BTreeMap, HashSet};
+use std::fmt;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+
+use anyhow::{Result, bail};
+
+use crate::definition::{Event, Happened};
+use crate::fault::Fault;
+use crate::guest;
+use crate::trouble::{Expected, Trouble};
+
+/// How a machine is.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Condition {
+    /// How far it is.
+    pub state: State,
+    /// What has befallen it, in the order it did.
+    pub faults: Vec<Fault>,
+    /// The first trouble that it told of.
+    pub trouble: Option<(Trouble, String)>,
+}
+
+/// How far a machine is.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum State {
+    /// It boots, or has yet to get its identity.
+    #[default]
+    Starting,
+    /// It has an address and answers SSH.
+    Online,
+    /// Its power is cut.
+    Off,
+    /// Its QEMU has ended without having been asked to.
+    Gone,
+}
+
+impl fmt::Display for State {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        f.pad(match self {
+            State::Starting => "starting",
+            State::Online => "online",
+            State::Off => "off",
+            State::Gone => "gone",
+        })
+    }
+}
+
+impl Condition {
+    /// Takes note of what has happened to the machine.
+    pub fn note(&mut self, what: &Happened) {
+        match what {
+            Happened::Started | Happened::Resumed => self.state = State::Starting,
+            Happened::Says { text } if text == guest::ONLINE => self.state = State::Online,
+            Happened::Gone { .. } => self.state = State::Gone,
+            Happened::Befell { fault } => {
+                if *fault == Fault::PowerCut {
+                    self.state = State::Off;
+                }
+                self.faults.retain(|other| !fault.replaces(other));
+                self.faults.push(fault.clone());
+            }
+            Happened::Cleared { fault } => self.faults.retain(|other| other != fault),
+            Happened::Trouble { trouble, text } => {
+                self.trouble.get_or_insert((*trouble, text.clone()));
+            }
+            Happened::Says { .. } | Happened::Listening => {}
+        }
+    }
+}
+
+/// Looks after a lab: knows how its machines are, and raises the alarm when one is in trouble that nobody expected.
+/// Clones look after the same lab.
+#[derive(Debug, Clone, Default)]
+pub struct Watch {
+    seen: Arc<(Mutex<Seen>, Condvar)>,
+}
+
+#[derive(Debug, Default)]
+struct Seen {
+    machines: BTreeMap<String, Condition>,
+    expected: Vec<Expected>,
+    alarm: Option<String>,
+    /// Whether nothing more is worth an alarm.
+    silenced: bool,
+    /// Whether nothing more will happen.
+    over: bool,
+}
+
+impl Watch {
+    /// From now on, such trouble is part of the plan, in place of what was before.
+    pub fn expect(&self, expected: Vec<Expected>) {
+        self.lock().expected = expected;
+    }
+
+    /// Whether no machine has been in trouble that nobody expected.
+    ///
+    /// # Errors
+    /// When one has: which, and in what words.
+    pub fn check(&self) -> Result<()> {
+        match &self.lock().alarm {
+            Some(alarm) => bail!("{alarm}"),
+            None => Ok(()),
+        }
+    }
+
+    /// Ends the alarm for good: whoever had to know knows, and looks into the machines, or ends them.
+    pub fn silence(&self) {
+        let mut seen = self.lock();
+        seen.alarm = None;
+        seen.silenced = true;
+    }
+
+    /// Returns when the alarm is raised, with what [`Watch::check`] would say; `None` when the lab ends before.
+    pub fn wait_for_trouble(&self) -> Option<String> {
+        let (_, changed) = &*self.seen;
+        let calm = |seen: &mut Seen| seen.alarm.is_none() && !seen.over;
+        let seen = changed
+            .wait_while(self.lock(), calm)
+            .unwrap_or_else(PoisonError::into_inner);
+        seen.alarm.clone()
+    }
+
+    /// How each machine is, by name.
+    pub fn machines(&self) -> BTreeMap<String, Condition> {
+        self.lock().machines.clone()
+    }
+
+    pub(crate) fn note(&self, event: &Event) {
+        let Some(machine) = &event.machine else {
+            return;
+        };
+        let mut seen = self.lock();
+        seen.machines
+            .entry(machine.clone())
+            .or_default()
+            .note(&event.what);
+        let (trouble, text) = match &event.what {
+            Happened::Trouble { trouble, text } => (*trouble, text),
+            Happened::Gone { reason } => (Trouble::Gone, reason),
+            _ => return,
+        };
+        let is_expected = |expected: &Expected| expected.covers(machine, trouble, text);
+        if seen.alarm.is_none() && !seen.silenced && !seen.expected.iter().any(is_expected) {
+            seen.alarm = Some(format!("{machine} is in trouble ({trouble}): {text}"));
+            self.seen.1.notify_all();
+        }
+    }
+
+    pub(crate) fn is_over(&self) {
+        self.lock().over = true;
+        self.seen.1.notify_all();
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Seen> {
+        self.seen.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Keeps a machine from telling of the same trouble twice, as when somebody has the kernel's log shown; and from
+/// telling of more than anybody would read.
+#[derive(Debug, Default)]
+pub(crate) struct Told(HashSet<String>);
+
+impl Told {
+    const MOST: usize = 200;
+
+    pub(crate) fn is_new(&mut self, text: &str) -> bool {
+        self.0.len() < Told::MOST && self.0.insert(text.to_owned())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn event(machine: &str, what: Happened) -> Event {
+        Event {
+            at: 0,
+            machine: Some(machine.to_owned()),
+            what,
+        }
+    }
+
+    fn trouble(trouble: Trouble, text: &str) -> Happened {
+        let text = text.to_owned();
+        Happened::Trouble { trouble, text }
+    }
+
+    #[test]
+    fn a_machine_is_what_has_happened_to_it() {
+        let says = |text: &str| Happened::Says {
+            text: text.to_owned(),
+        };
+        let befell = |fault| Happened::Befell { fault };
+        let cleared = |fault| Happened::Cleared { fault };
+        let steps = [
+            (Happened::Resumed, State::Starting, 0),
+            (says("online"), State::Online, 0),
+            (befell(Fault::Frozen), State::Online, 1),
+            (befell(Fault::PowerCut), State::Off, 2),
+            (cleared(Fault::Frozen), State::Off, 1),
+            (cleared(Fault::PowerCut), State::Off, 0),
+            (Happened::Started, State::Starting, 0),
+            (says("settled running"), State::Starting, 0),
+            (befell(Fault::ClockJump { seconds: 1 }), State::Starting, 1),
+            (befell(Fault::ClockJump { seconds: 2 }), State::Starting, 1),
+            (says("online"), State::Online, 1),
+        ];
+        let mut condition = Condition::default();
+        for (what, state, faults) in steps {
+            condition.note(&what);
+            let found = (condition.state, condition.faults.len());
+            assert_eq!(found, (state, faults), "{what:?}");
+        }
+    }
+
+    #[test]
+    fn the_alarm_is_raised_once_and_not_for_what_is_expected() {
+        let watch = Watch::default();
+        watch.expect(vec![Expected {
+            machine: Some("worker1".to_owned()),
+            trouble: Trouble::FailedUnit,
+            text: "docker".to_owned(),
+        }]);
+        let failed = trouble(Trouble::FailedUnit, "docker.service: Failed");
+        watch.note(&event("worker1", failed.clone()));
+        watch.check().expect("expected");
+        watch.note(&event("worker2", failed));
+        watch.note(&event("worker3", trouble(Trouble::Panic, "later")));
+        let alarm = watch.check().expect_err("nobody expected that").to_string();
+        assert_eq!(
+            alarm,
+            "worker2 is in trouble (failed unit): docker.service: Failed"
+        );
+        assert_eq!(watch.wait_for_trouble(), Some(alarm));
+        watch.silence();
+        watch.note(&event("worker4", trouble(Trouble::Panic, "later")));
+        watch.check().expect("silenced");
+        assert!(watch.machines()["worker3"].trouble.is_some());
+    }
+
+    #[test]
+    fn whoever_waits_for_trouble_waits_no_longer_than_the_lab_lasts() {
+        let watch = Watch::default();
+        let waits = watch.clone();
+        let waiting = std::thread::spawn(move || waits.wait_for_trouble());
+        watch.is_over();
+        assert_eq!(waiting.join().expect("no panic"), None);
+
+        let watch = Watch::default();
+        let reason = "QEMU has ended".to_owned();
+        watch.note(&event("worker1", Happened::Gone { reason }));
+        assert!(
+            watch
+                .wait_for_trouble()
+                .is_some_and(|it| it.contains("gone"))
+        );
+    }
+
+    #[test]
+    fn the_same_trouble_is_told_once() {
+        let mut told = Told::default();
+        assert!(told.is_new("a") && told.is_new("b") && !told.is_new("a"));
+        for number in 0..1000 {
+            told.is_new(&number.to_string());
+        }
+        assert!(!told.is_new("one too many"));
+    }
+}
