@@ -13,6 +13,30 @@ use fatfs::{
     Date, DateTime, FatType, FileSystem, FormatVolumeOptions, FsOptions, Time, TimeProvider,
 };
 
+/// The bytes of the partition that the firmware reads: the first of a disk, or of an image of one, that is of a kind of
+/// FAT.
+///
+/// # Errors
+/// There is none within the disk, or it cannot be read.
+pub fn partition(disk: &File) -> Result<Range<u64>> {
+    /// What a partition table calls FAT16 and FAT32.
+    const FAT: [u8; 4] = [0x06, 0x0b, 0x0c, 0x0e];
+    let size = disk.metadata()?.len();
+    let mut sector = [0; 512];
+    disk.read_exact_at(&mut sector, 0)?;
+    for entry in sector[446..510].chunks_exact(16) {
+        let number = |at: usize| {
+            let bytes = [at, at + 1, at + 2, at + 3].map(|index| entry[index]);
+            u64::from(u32::from_le_bytes(bytes))
+        };
+        let bytes = number(8) * 512..(number(8) + number(12)) * 512;
+        if FAT.contains(&entry[4]) && bytes.end <= size && !bytes.is_empty() {
+            return Ok(bytes);
+        }
+    }
+    bail!("the image has no boot partition: none of its partitions is of a kind of FAT")
+}
+
 /// A partition of a disk, or of an image of one.
 ///
 /// Every change carries [`crate::EPOCH`] as its time, so that the same changes give the same bytes.

@@ -11,7 +11,7 @@ use std::path::Path;
 
 use anyhow::{Context, Result, bail};
 use bramble_lab::template::overlay;
-use bramble_lab::{Backend, Definition, Fault, Gateway, Lab, Machine, Start, supervise};
+use bramble_lab::{Backend, Board, Definition, Fault, Gateway, Lab, Machine, Start, supervise};
 use bramble_store::Store;
 
 fn main() -> Result<()> {
@@ -65,8 +65,11 @@ fn blank(scratch: &Path) -> Result<Machine> {
     overlay(&base, "raw", &disk)?;
     Ok(Machine {
         name: "blank".to_owned(),
+        board: Board::Virt,
         initramfs: kernel.clone(),
         kernel,
+        device_tree: None,
+        command_line: String::new(),
         disk,
         memory: 64,
         cpus: 1,

@@ -32,10 +32,16 @@ pub struct Definition {
 pub struct Machine {
     /// Unique in the lab; names its files.
     pub name: String,
+    /// What it is a machine of.
+    pub board: Board,
     /// Kernel image, booted directly.
     pub kernel: PathBuf,
     /// Initramfs of that kernel.
     pub initramfs: PathBuf,
+    /// Describes the board to the kernel. A [`Board::Virt`] describes itself.
+    pub device_tree: Option<PathBuf>,
+    /// What the kernel is told.
+    pub command_line: String,
     /// The root disk, a qcow2 overlay that belongs to this machine alone.
     pub disk: PathBuf,
     /// Memory in MiB.
@@ -47,6 +53,17 @@ pub struct Machine {
     pub niceness: u8,
     /// Where its life begins.
     pub start: Start,
+}
+
+/// What QEMU emulates.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Board {
+    /// QEMU's own board, of devices that are quick to emulate.
+    Virt,
+    /// A Raspberry Pi 4B: 2048 MiB of memory, four CPUs, an SD card, and a network card on its USB, for QEMU lacks the
+    /// one of the board. It is slow, cannot be saved, and so only starts [`Start::Cold`].
+    Raspi4b,
 }
 
 /// How a machine comes to life.

@@ -22,6 +22,7 @@
 //! has no network, no capabilities and no files but its own. A lab is the same on either, and ends with whoever started
 //! it on either. [`remains()`] finds what is left of labs that were killed together with their supervisors. How a machine
 //! of a lab differs from a real Pi is in [`hardware`].
+//! Where the very image of a card is to boot, cold and on a board of choice, it is put into a machine ([`card`]).
 //!
 //! # What can befall machines
 //!
@@ -134,6 +135,7 @@
 //! }
 //! ```
 
+pub mod card;
 pub mod guest;
 pub mod hardware;
 pub mod identity;
@@ -161,7 +163,7 @@ mod watch;
 
 pub use client::{Attached, Lab, Waiting, last_line};
 pub use definition::{
-    Definition, Event, Gateway, Happened, Machine, OfMachine, Reply, Request, Start, Usage,
+    Board, Definition, Event, Gateway, Happened, Machine, OfMachine, Reply, Request, Start, Usage,
 };
 pub use fault::{Affliction, Direction, Fault, Impairment, Rate, Share};
 pub use launcher::Backend;

@@ -5,7 +5,7 @@ use std::process::Command;
 
 use anyhow::{Context, Result};
 
-use crate::definition::{Gateway, Machine, Start};
+use crate::definition::{Board, Gateway, Machine, Start};
 use crate::launcher::Files;
 
 /// The program.
@@ -18,11 +18,6 @@ pub(crate) const IDENTITY_SLOT: &str = "slot2";
 /// What a machine's end of its cable, and its disk, are called.
 pub(crate) const NETWORK: &str = "lan";
 pub(crate) const DISK: &str = "root";
-
-/// What the kernel of every machine is told. `net.ifnames=0` names the network card `eth0`, as on a Pi.
-/// `kpti=off`: a Cortex-A72 needs no page table isolation, but address randomisation turns it on, and then
-/// every system call costs an emulated machine its TLB (a boot took 41 s with it and 24 s without).
-const KERNEL_COMMAND_LINE: &str = "console=ttyAMA0 root=/dev/vda rw net.ifnames=0 kpti=off quiet";
 
 /// Where the sockets of a lab are.
 #[derive(Debug, Clone, Copy)]
@@ -50,9 +45,17 @@ impl Sockets<'_> {
     }
 }
 
-/// The arguments of a machine. A clone's must be the saved machine's, but for where memory and disk are
-/// and for `-incoming`: QEMU continues a state only in the same machine.
+/// The arguments of a machine.
 pub(crate) fn machine(machine: &Machine, sockets: Sockets) -> Vec<String> {
+    match machine.board {
+        Board::Virt => virt(machine, sockets),
+        Board::Raspi4b => raspi4b(machine, sockets),
+    }
+}
+
+/// A clone's arguments must be the saved machine's, but for where memory and disk are and for `-incoming`: QEMU
+/// continues a state only in the same machine.
+fn virt(machine: &Machine, sockets: Sockets) -> Vec<String> {
     let memory = format!("{}M", machine.memory);
     let file = |ram: &Path, how: &str| {
         format!("file,id=ram,size={memory},mem-path={},{how}", ram.display())
@@ -62,59 +65,102 @@ pub(crate) fn machine(machine: &Machine, sockets: Sockets) -> Vec<String> {
         Start::Clone { ram, .. } => file(ram, "share=off,readonly=on,rom=off"),
         Start::Cold { .. } => format!("ram,id=ram,size={memory}"),
     };
-    let mut argv = vec![
-        "-nodefaults".to_owned(),
-        "-display".to_owned(),
-        "none".to_owned(),
+    let mut argv = words([
+        "-nodefaults",
+        "-display",
+        "none",
         // Versioned: a saved machine must mean the same to a later QEMU.
-        "-machine".to_owned(),
-        "virt-10.0,gic-version=2,memory-backend=ram".to_owned(),
-        "-cpu".to_owned(),
-        "cortex-a72".to_owned(),
+        "-machine",
+        "virt-10.0,gic-version=2,memory-backend=ram",
+        "-cpu",
+        "cortex-a72",
+    ]);
+    argv.extend(processors_and_memory(machine));
+    argv.extend(["-object".to_owned(), format!("memory-backend-{ram}")]);
+    argv.extend(boot(machine));
+    argv.extend([
+        "-device".to_owned(),
+        format!("pcie-root-port,id={NETWORK_SLOT},chassis=1"),
+        "-device".to_owned(),
+        format!("pcie-root-port,id={IDENTITY_SLOT},chassis=2"),
+        "-drive".to_owned(),
+        disk(machine, "none"),
+        "-device".to_owned(),
+        format!("virtio-blk-pci,drive={DISK}"),
+        "-device".to_owned(),
+        "virtio-rng-pci".to_owned(),
+    ]);
+    argv.extend(console_and_monitor(machine, sockets));
+    match &machine.start {
+        Start::Boot { .. } => {}
+        // It gets its network card once it runs.
+        Start::Clone { .. } => argv.extend(words(["-incoming", "defer"])),
+        Start::Cold { mac } => argv.extend(network_card(
+            &format!("virtio-net-pci,bus={NETWORK_SLOT},netdev={NETWORK},mac={mac},romfile="),
+            &sockets.port(&machine.name),
+        )),
+    }
+    argv
+}
+
+/// QEMU sees to it that memory and CPUs are the board's.
+fn raspi4b(machine: &Machine, sockets: Sockets) -> Vec<String> {
+    let mut argv = words(["-nodefaults", "-display", "none", "-machine", "raspi4b"]);
+    argv.extend(processors_and_memory(machine));
+    argv.extend(boot(machine));
+    argv.extend(["-drive".to_owned(), disk(machine, "sd")]);
+    argv.extend(console_and_monitor(machine, sockets));
+    if let Start::Cold { mac } = &machine.start {
+        let card = format!("usb-net,netdev={NETWORK},mac={mac}");
+        argv.extend(network_card(&card, &sockets.port(&machine.name)));
+    }
+    argv
+}
+
+fn processors_and_memory(machine: &Machine) -> [String; 6] {
+    [
         "-smp".to_owned(),
         machine.cpus.to_string(),
         // The default translation cache is an eighth of the memory; a machine that runs Docker outgrows it.
         "-accel".to_owned(),
         "tcg,thread=multi,tb-size=256".to_owned(),
         "-m".to_owned(),
-        memory.clone(),
-        "-object".to_owned(),
-        format!("memory-backend-{ram}"),
+        format!("{}M", machine.memory),
+    ]
+}
+
+fn boot(machine: &Machine) -> Vec<String> {
+    let mut argv = vec![
         "-kernel".to_owned(),
         machine.kernel.display().to_string(),
         "-initrd".to_owned(),
         machine.initramfs.display().to_string(),
         "-append".to_owned(),
-        KERNEL_COMMAND_LINE.to_owned(),
-        "-device".to_owned(),
-        format!("pcie-root-port,id={NETWORK_SLOT},chassis=1"),
-        "-device".to_owned(),
-        format!("pcie-root-port,id={IDENTITY_SLOT},chassis=2"),
-        "-drive".to_owned(),
-        // The disk ends with the lab: nothing waits for the host's.
-        format!(
-            "if=none,id={DISK},format=qcow2,cache=unsafe,discard=unmap,file={}",
-            machine.disk.display()
-        ),
-        "-device".to_owned(),
-        format!("virtio-blk-pci,drive={DISK}"),
-        "-device".to_owned(),
-        "virtio-rng-pci".to_owned(),
+        machine.command_line.clone(),
+    ];
+    if let Some(tree) = &machine.device_tree {
+        argv.extend(["-dtb".to_owned(), tree.display().to_string()]);
+    }
+    argv
+}
+
+/// The disk ends with the lab: nothing waits for the host's.
+fn disk(machine: &Machine, interface: &str) -> String {
+    format!(
+        "if={interface},id={DISK},format=qcow2,cache=unsafe,discard=unmap,file={}",
+        machine.disk.display()
+    )
+}
+
+fn console_and_monitor(machine: &Machine, sockets: Sockets) -> Vec<String> {
+    let console = sockets.console(&machine.name);
+    let mut argv = vec![
         "-chardev".to_owned(),
-        format!(
-            "socket,id=console,path={}",
-            sockets.console(&machine.name).display()
-        ),
+        format!("socket,id=console,path={}", console.display()),
         "-serial".to_owned(),
         "chardev:console".to_owned(),
     ];
     argv.extend(monitor(&sockets.qmp(&machine.name)));
-    match &machine.start {
-        Start::Boot { .. } => {}
-        // It gets its network card once it runs.
-        Start::Clone { .. } => argv.extend(["-incoming".to_owned(), "defer".to_owned()]),
-        Start::Cold { mac } => argv.extend(network_card(mac, &sockets.port(&machine.name))),
-    }
     argv
 }
 
@@ -126,6 +172,7 @@ pub(crate) fn files(machine: &Machine, sockets: Sockets) -> Files {
         disk: Some(machine.disk.clone()),
         shared: vec![machine.kernel.clone(), machine.initramfs.clone()],
     };
+    files.shared.extend(machine.device_tree.clone());
     match &machine.start {
         // The state is written beside it.
         Start::Boot { ram } => files.own.extend(ram.parent().map(Path::to_owned)),
@@ -153,8 +200,8 @@ fn monitor(socket: &Path) -> [String; 4] {
     ]
 }
 
-/// The network card of a machine that has it from the start. See [`machine`] for that of a clone.
-fn network_card(mac: &str, port: &Path) -> [String; 4] {
+/// The network card of a machine that has it from the start: `device`, and its cable to the switch's `port`.
+fn network_card(device: &str, port: &Path) -> [String; 4] {
     [
         "-netdev".to_owned(),
         format!(
@@ -162,8 +209,12 @@ fn network_card(mac: &str, port: &Path) -> [String; 4] {
             port.display()
         ),
         "-device".to_owned(),
-        format!("virtio-net-pci,bus={NETWORK_SLOT},netdev={NETWORK},mac={mac},romfile="),
+        device.to_owned(),
     ]
+}
+
+fn words<const N: usize>(words: [&str; N]) -> Vec<String> {
+    words.map(str::to_owned).into()
 }
 
 /// What of a saved machine's arguments its clones share: an input of the template's key.
@@ -250,8 +301,11 @@ mod tests {
     pub(super) fn example(start: Start) -> Machine {
         Machine {
             name: "worker3".to_owned(),
+            board: Board::Virt,
             kernel: "/store/boot/vmlinuz".into(),
             initramfs: "/store/boot/initramfs".into(),
+            device_tree: None,
+            command_line: crate::template::COMMAND_LINE.to_owned(),
             disk: "/lab/worker3.qcow2".into(),
             memory: 768,
             cpus: 1,
@@ -288,6 +342,16 @@ mod tests {
             "cold",
             shown(machine(&example(Start::Cold { mac }), sockets))
         );
+        let mac = "40:a6:32:b0:00:03".to_owned();
+        let pi = Machine {
+            board: Board::Raspi4b,
+            device_tree: Some("/lab/worker3.dtb".into()),
+            command_line: "root=PARTUUID=6272616d-02".to_owned(),
+            memory: 2048,
+            cpus: 4,
+            ..example(Start::Cold { mac })
+        };
+        insta::assert_snapshot!("raspi4b", shown(machine(&pi, sockets)));
         let forwards = vec![
             (40200, [192, 168, 1, 200].into(), 22),
             (40201, [192, 168, 1, 201].into(), 22),

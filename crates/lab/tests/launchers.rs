@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use bramble_lab::template::overlay;
-use bramble_lab::{Backend, Definition, Fault, Lab, Machine, Start};
+use bramble_lab::{Backend, Board, Definition, Fault, Lab, Machine, Start};
 use bramble_store::Store;
 
 #[test]
@@ -38,8 +38,11 @@ fn live_through(backend: Backend, launcher: &str) -> Result<()> {
     overlay(&base, "raw", &disk)?;
     let template = Machine {
         name: "template".to_owned(),
+        board: Board::Virt,
         initramfs: kernel.clone(),
         kernel,
+        device_tree: None,
+        command_line: String::new(),
         disk: disk.clone(),
         memory: 64,
         cpus: 1,

@@ -6,8 +6,9 @@ use std::ops::Range;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context as _, bail};
+use anyhow::Context as _;
 use bramble_image::bmap::{self, Bmap};
+use bramble_image::fat;
 
 use super::write::Content;
 use crate::failure::Usage;
@@ -74,32 +75,6 @@ impl Image {
             None => std::iter::once(0..size).collect(),
         };
         Ok(Image { file, size, ranges })
-    }
-
-    /// The bytes of the partition that the firmware reads: the first that is of a kind of FAT.
-    ///
-    /// # Errors
-    /// There is none within the image.
-    pub(crate) fn boot_partition(&self) -> anyhow::Result<Range<u64>> {
-        /// What a partition table calls FAT16 and FAT32.
-        const FAT: [u8; 4] = [0x06, 0x0b, 0x0c, 0x0e];
-        let mut sector = [0; 512];
-        self.file.read_exact_at(&mut sector, 0)?;
-        for entry in sector[446..510].chunks_exact(16) {
-            let number = |at: usize| {
-                u64::from(u32::from_le_bytes([
-                    entry[at],
-                    entry[at + 1],
-                    entry[at + 2],
-                    entry[at + 3],
-                ]))
-            };
-            let bytes = number(8) * 512..(number(8) + number(12)) * 512;
-            if FAT.contains(&entry[4]) && bytes.end <= self.size && !bytes.is_empty() {
-                return Ok(bytes);
-            }
-        }
-        bail!("the image has no boot partition: none of its partitions is of a kind of FAT")
     }
 }
 
@@ -193,7 +168,7 @@ impl<'a> Card<'a> {
     /// # Errors
     /// There is no boot partition, or no room for the copy.
     pub(crate) fn own(image: &'a Image) -> anyhow::Result<Card<'a>> {
-        let boot = image.boot_partition()?;
+        let boot = fat::partition(&image.file)?;
         let copy = tempfile::tempfile().context("there is no room for a boot partition")?;
         copy.set_len(boot.end)?;
         let mut buffer = vec![0; 1 << 20];
@@ -296,7 +271,7 @@ mod tests {
                 std::slice::from_ref(&(0..64 * 4096)),
                 "{name}"
             );
-            assert_eq!(image.boot_partition().unwrap(), 64 * 512..96 * 512);
+            assert_eq!(fat::partition(&image.file).unwrap(), 64 * 512..96 * 512);
         }
     }
 

@@ -4,7 +4,7 @@ use tempfile::TempDir;
 
 use super::times::{Axis, life};
 use super::*;
-use crate::definition::{Event, Gateway, Happened, Machine, Start};
+use crate::definition::{Board, Event, Gateway, Happened, Machine, Start};
 use crate::fault::Fault;
 use crate::launcher::Backend;
 use crate::trouble::Trouble;
@@ -19,8 +19,11 @@ const STARTED: u64 = 1_800_000_000;
 fn machine(name: &str, last: u8) -> Machine {
     Machine {
         name: name.to_owned(),
+        board: Board::Virt,
         kernel: "/store/vmlinuz".into(),
         initramfs: "/store/initramfs".into(),
+        device_tree: None,
+        command_line: String::new(),
         disk: format!("/lab/{name}.qcow2").into(),
         memory: 768,
         cpus: 1,
