@@ -1,30 +1,29 @@
 //! A second build, elsewhere and under other circumstances, that must give the same bytes.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::env;
 use std::fs;
 use std::path::Path;
 use std::process::Command;
 
 use anyhow::{Context, Result, bail};
 
+use super::elsewhere::Elsewhere;
 use crate::doctor::find;
-use crate::project::{self, log_path, run_logged};
+use crate::project;
 
 /// Builds the commit again in a checkout of its own, and compares by name.
 ///
 /// # Errors
 /// The second build fails, or a file differs: it is named, and explained where `diffoscope` is installed.
-pub(super) fn run(first: &BTreeMap<String, String>, out: &Path, no_card: bool) -> Result<()> {
-    let dir = tempfile::Builder::new()
-        .prefix("bramble-release-")
-        .tempdir()?;
-    let checkout = Checkout::add(&dir.path().join("elsewhere"))?;
-    super::say("again, elsewhere");
-    let second = checkout.0.join("dist");
-    let log = log_path("release-check")?;
-    run_logged(&mut command(&checkout.0, dir.path(), no_card), &log)
-        .context("the second build failed")?;
+pub(super) fn run(
+    commit: &str,
+    first: &BTreeMap<String, String>,
+    out: &Path,
+    no_card: bool,
+) -> Result<()> {
+    let elsewhere = Elsewhere::prepare(commit)?;
+    super::say(&format!("again, {elsewhere}"));
+    let second = elsewhere.build(no_card)?;
 
     let again = super::sums(&second)?;
     let differing = differences(first, &again);
@@ -44,70 +43,6 @@ pub(super) fn run(first: &BTreeMap<String, String>, out: &Path, no_card: bool) -
         differing.join(", "),
         kept.display()
     )
-}
-
-/// A work tree of the commit, which is taken away in the end.
-struct Checkout(std::path::PathBuf);
-
-impl Checkout {
-    fn add(path: &Path) -> Result<Checkout> {
-        let mut git = Command::new("git");
-        git.current_dir(project::root());
-        git.args(["worktree", "add", "--detach", "--quiet"])
-            .arg(path)
-            .arg("HEAD");
-        run_logged(&mut git, &log_path("release-worktree")?)?;
-        Ok(Checkout(path.to_owned()))
-    }
-}
-
-impl Drop for Checkout {
-    fn drop(&mut self) {
-        let mut git = Command::new("git");
-        git.current_dir(project::root());
-        git.args(["worktree", "remove", "--force"])
-            .arg(&self.0)
-            .status()
-            .ok();
-    }
-}
-
-/// Another directory, home, user name, time zone, locale, umask, number of jobs, an empty store. The clock is later by
-/// as long as the first build took; `faketime` would move it further, but compilers deadlock under it.
-fn command(checkout: &Path, scratch: &Path, no_card: bool) -> Command {
-    let mut command = Command::new("sh");
-    command
-        .current_dir(checkout)
-        .arg("-c")
-        .arg("umask 077; exec cargo xtask release \"$@\"")
-        .args(["sh", "--out", "dist"]);
-    if no_card {
-        command.arg("--no-card");
-    }
-    let home = env::var_os("HOME").unwrap_or_default();
-    let own = |variable: &str, below: &str| {
-        env::var_os(variable).unwrap_or_else(|| Path::new(&home).join(below).into())
-    };
-    command
-        .env("CARGO_HOME", own("CARGO_HOME", ".cargo"))
-        .env("RUSTUP_HOME", own("RUSTUP_HOME", ".rustup"))
-        .env("HOME", scratch.join("home"))
-        .env("USER", "somebody")
-        .env("LOGNAME", "somebody")
-        .env("TZ", "Pacific/Chatham")
-        .env("LC_ALL", "C")
-        .env("CARGO_BUILD_JOBS", "1")
-        .env("BRAMBLE_STORE", scratch.join("store"));
-    for inherited in [
-        "CARGO_TARGET_DIR",
-        "CARGO_MANIFEST_DIR",
-        "CARGO",
-        "RUSTFLAGS",
-        "SOURCE_DATE_EPOCH",
-    ] {
-        command.env_remove(inherited);
-    }
-    command
 }
 
 /// The names of files that are not the same in both, or only in one.

@@ -1,6 +1,7 @@
 //! `cargo xtask release`: everything that is handed out, in one directory.
 
 mod check;
+mod elsewhere;
 mod programs;
 mod provenance;
 mod sbom;
@@ -39,8 +40,8 @@ pub(crate) struct Args {
     /// Leave out the image of the SD card, which takes longest
     #[arg(long)]
     no_card: bool,
-    /// Build a second time, in another directory, with another home, time zone, locale, umask, number of jobs, and
-    /// without the store; then compare
+    /// Build a second time: in another directory, by another user (where this one is root), a day later, with another
+    /// home, time zone, locale, umask and number of jobs, and without the store; then compare
     #[arg(long)]
     check: bool,
     /// Sign SHA256SUMS with this SSH key
@@ -72,7 +73,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         println!("{sum}  {name}");
     }
     match args.check {
-        true => check::run(&sums, &out, args.no_card),
+        true => check::run(&source.commit, &sums, &out, args.no_card),
         false => Ok(()),
     }
 }

@@ -32,8 +32,13 @@ impl Source {
 }
 
 fn git(arguments: &[&str]) -> Result<String> {
+    let root = project::root();
     let mut command = Command::new("git");
-    command.current_dir(project::root()).args(arguments);
+    // In a container, a checkout belongs to whoever started that.
+    command
+        .arg("-c")
+        .arg(format!("safe.directory={}", root.display()));
+    command.current_dir(root).args(arguments);
     let output = command.output().context("cannot run git")?;
     if !output.status.success() {
         let said = String::from_utf8_lossy(&output.stderr).into_owned();
