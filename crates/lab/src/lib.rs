@@ -22,6 +22,7 @@
 //! has no network, no capabilities and no files but its own. A lab is the same on either, and ends with whoever started
 //! it on either. [`remains()`] finds what is left of labs that were killed together with their supervisors. How a machine
 //! of a lab differs from a real Pi is in [`hardware`].
+//!
 //! Where the very image of a card is to boot, cold and on a board of choice, it is put into a machine ([`card`]).
 //!
 //! # What can befall machines
