@@ -6,6 +6,7 @@
 
 pub mod ansible;
 pub mod artefacts;
+pub mod cards;
 pub mod household;
 pub mod job;
 pub mod life;

@@ -18,6 +18,8 @@ pub struct Programs {
     pub node: PathBuf,
     /// The directory of the container images' layouts.
     pub images: PathBuf,
+    /// `xtask`, which makes images of cards.
+    pub chores: PathBuf,
 }
 
 /// An operator of one cluster.

@@ -7,6 +7,7 @@ use anyhow::{Context, Result};
 use bramble_cluster::spec::Cluster;
 use bramble_lab::{Lab, Usage};
 
+use crate::cards;
 use crate::operator::Operator;
 use crate::pipeline::{self, Answer};
 use crate::report::Report;
@@ -112,7 +113,7 @@ fn perform(
     let report = &done.report;
     let body = match done.scenario.on {
         On::Nothing(body) => return body(bench, report),
-        On::NewMachines(body) | On::Cluster(body) => body,
+        On::NewMachines(body) | On::Cards(_, body) | On::Cluster(body) => body,
     };
     let mut stands = match standing.take() {
         Some(stands) => {
@@ -217,12 +218,20 @@ pub(crate) fn stand_up(
         operator.bramble(&["check"])?;
         operator.bramble(&["keys"])
     })?;
+    let cards = cards::make(
+        scenario.on.cards(),
+        report,
+        &operator,
+        &bench.programs,
+        &place,
+    )?;
     let (lab, web) = report.stage("machines", |stage| {
-        let (mut lab, web) = setting::start(&cluster, &place, bench, scenario.stock)?;
+        let (mut lab, web) = setting::start(&cluster, &place, bench, scenario.stock, &cards)?;
         report.count(lab.attached());
-        setting::wait_until_online(&mut lab, &cluster, |online, all| {
+        setting::wait_until_online(&mut lab, &cluster, &cards, |online, all| {
             stage.note(format!("{online} of {all} online"))
         })?;
+        cards::wait_until_up(&cards, &operator, &place)?;
         anyhow::Ok((lab, web))
     })?;
     Ok(Standing {

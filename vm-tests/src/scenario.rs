@@ -6,7 +6,7 @@ use std::sync::OnceLock;
 use anyhow::{Result, bail};
 use bramble_cluster::spec::Cluster;
 use bramble_lab::template::Template;
-use bramble_lab::{Backend, Lab};
+use bramble_lab::{Backend, Board, Lab};
 use serde::Serialize;
 
 use crate::operator::{Operator, Programs};
@@ -85,6 +85,12 @@ pub enum On {
     Nothing(fn(&Bench, &Report) -> Result<()>),
     /// The cluster's machines out of the box: flashed, reachable, and nothing more. Nobody else gets them.
     NewMachines(fn(&mut Rehearsal) -> Result<()>),
+    /// As `NewMachines`; but the nodes that are named boot from cards that were made and written for them, cold and on
+    /// these boards. See [`crate::cards`].
+    Cards(
+        &'static [(&'static str, Board)],
+        fn(&mut Rehearsal) -> Result<()>,
+    ),
     /// A cluster that is provisioned and runs the search service, and that it leaves so: scenarios that are run
     /// together share it.
     Cluster(fn(&mut Rehearsal) -> Result<()>),
@@ -109,6 +115,16 @@ pub struct Bench {
     pub search: Search,
     /// What this machine finds alone, once somebody has asked.
     pub alone: OnceLock<Answer>,
+}
+
+impl On {
+    /// The nodes that boot from cards of their own.
+    pub fn cards(&self) -> &'static [(&'static str, Board)] {
+        match self {
+            On::Cards(cards, _) => cards,
+            On::Nothing(_) | On::NewMachines(_) | On::Cluster(_) => &[],
+        }
+    }
 }
 
 impl Bench {

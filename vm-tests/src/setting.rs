@@ -14,6 +14,7 @@ use bramble_lab::identity::Identity;
 use bramble_lab::template::Template;
 use bramble_lab::{Definition, Event, Gateway, Happened, Lab, Machine, Waiting, guest};
 
+use crate::cards::Card;
 use crate::household;
 use crate::operator::Files;
 use crate::scenario::{Bench, Stock};
@@ -67,13 +68,19 @@ impl Place {
     }
 }
 
-/// Starts the machines of `cluster` in a lab of its name, and says how to reach them in the operator's
+/// Starts the machines of `cluster` in a lab of its name, those of `cards` from these, and says how to reach them in the operator's
 /// `ssh_config`. The operator's keys must have been made. `stock` says whose card nobody prepared. Returns the port of 127.0.0.1, too, that leads to the search
 /// service, for those who look on.
 ///
 /// # Errors
 /// When there is no address left for the gateway, keys are missing, or the lab does not start.
-pub fn start(cluster: &Cluster, place: &Place, bench: &Bench, stock: Stock) -> Result<(Lab, u16)> {
+pub fn start(
+    cluster: &Cluster,
+    place: &Place,
+    bench: &Bench,
+    stock: Stock,
+    cards: &[Card],
+) -> Result<(Lab, u16)> {
     let files = place.files();
     let mut ports = free_ports(cluster.nodes.len() + 1)?;
     let web = ports.pop().context("no port for the search service")?;
@@ -87,14 +94,11 @@ pub fn start(cluster: &Cluster, place: &Place, bench: &Bench, stock: Stock) -> R
         place,
     )?];
     for member in &cluster.nodes {
-        let mut identity = identity(cluster, member, &files.state())?;
-        let (name, mac) = (&member.name, member.mac.to_string());
-        let mut template = &bench.node;
-        if stock.includes(cluster, name) {
-            template = bench.stock.as_ref().context("no stock card was made")?;
-            identity.files = identity.files.with(&stock_card());
-        }
-        let mut machine = machine(template, name, &mac, &identity, place)?;
+        let card = cards.iter().find(|card| card.node == member.name);
+        let mut machine = match card {
+            Some(card) => card.machine(member, place)?,
+            None => clone_of(cluster, member, place, bench, stock)?,
+        };
         if member.role == Role::Worker {
             machine.niceness = WORKER_NICENESS;
         }
@@ -113,6 +117,29 @@ pub fn start(cluster: &Cluster, place: &Place, bench: &Bench, stock: Stock) -> R
     };
     let lab = Lab::launch(&cluster.name, &definition, &bench.supervisor)?;
     Ok((lab, web))
+}
+
+/// A clone of the template that is this node's.
+fn clone_of(
+    cluster: &Cluster,
+    node: &Node,
+    place: &Place,
+    bench: &Bench,
+    stock: Stock,
+) -> Result<Machine> {
+    let mut identity = identity(cluster, node, &place.files().state())?;
+    let mut template = &bench.node;
+    if stock.includes(cluster, &node.name) {
+        template = bench.stock.as_ref().context("no stock card was made")?;
+        identity.files = identity.files.with(&stock_card());
+    }
+    machine(
+        template,
+        &node.name,
+        &node.mac.to_string(),
+        &identity,
+        place,
+    )
 }
 
 /// Starts the machine of one more node of `cluster`, whose keys must have been made, in a lab that runs, and says how
@@ -138,18 +165,21 @@ pub fn add(
     lab.attached().forward(port, node.ip, SSH)
 }
 
-/// Waits until the household machine serves and every node has its address and answers SSH. `progress` is
-/// told how many do.
+/// Waits until the household machine serves and every node but those of `cards` has its address and answers SSH.
+/// `progress` is told how many do.
 ///
 /// # Errors
 /// When one does not: the end of its console is in the error.
 pub fn wait_until_online(
     lab: &mut Lab,
     cluster: &Cluster,
+    cards: &[Card],
     progress: impl Fn(usize, usize),
 ) -> Result<()> {
     let mut machines = vec![household::NAME.to_owned()];
-    machines.extend(cluster.nodes.iter().map(|node| node.name.clone()));
+    let is_clone = |name: &String| !cards.iter().any(|card| card.node == *name);
+    let nodes = cluster.nodes.iter().map(|node| node.name.clone());
+    machines.extend(nodes.filter(is_clone));
     let (all, mut online) = (machines.len(), 0);
     lab.wait(
         &Waiting {

@@ -1,11 +1,12 @@
 //! `cargo xtask vm-test`: scenarios on emulated machines; without a name the whole pipeline, from an empty store to
 //! the right answer.
 
+use std::env;
 use std::path::PathBuf;
 use std::sync::OnceLock;
 use std::thread;
 
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail};
 use bramble_image::Inputs;
 use bramble_image::debian::archive::Mirror;
 use bramble_image::rootfs::{self, RootFs};
@@ -298,6 +299,7 @@ fn programs(report: &Report, args: &Materials) -> Result<Programs> {
         search: for_host.search,
         node: for_nodes.node,
         images,
+        chores: env::current_exe().context("cannot find this very program")?,
     })
 }
 

@@ -4,6 +4,7 @@ use crate::scenario::Scenario;
 
 mod ansible_equivalence;
 mod bare_node;
+mod cold_first_boot;
 mod first_light;
 mod hard_times;
 mod idempotence;
@@ -14,6 +15,7 @@ mod pipeline;
 mod power_cut_manager;
 mod power_cut_worker;
 mod provision_interrupted;
+mod raspi4b;
 mod registry_loss;
 mod rolling_reboot;
 mod rolling_update;
@@ -46,4 +48,6 @@ pub const SCENARIOS: &[Scenario] = &[
     power_cut_manager::SCENARIO,
     join_late::SCENARIO,
     three_managers::SCENARIO,
+    cold_first_boot::SCENARIO,
+    raspi4b::SCENARIO,
 ];

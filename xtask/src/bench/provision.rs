@@ -100,8 +100,8 @@ impl Setting {
         let operator = Operator::new(&bench.programs.bramble, &files, &place.logs);
         operator.bramble(&["keys"])?;
         let lab = report.stage("machines", |_| {
-            let (mut lab, _) = setting::start(&cluster, &place, bench, Stock::None)?;
-            setting::wait_until_online(&mut lab, &cluster, |_, _| {})?;
+            let (mut lab, _) = setting::start(&cluster, &place, bench, Stock::None, &[])?;
+            setting::wait_until_online(&mut lab, &cluster, &[], |_, _| {})?;
             anyhow::Ok(lab)
         })?;
         // Connections, host keys and ssh's files are there before either is timed.
