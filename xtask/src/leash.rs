@@ -4,6 +4,7 @@
 //! not of the chore's process group, sees the chore end because a pipe does; unless it was told that all is well, it
 //! kills whoever bears the mark. Labs have a keeper of their own, which also puts their files away, and bear no mark.
 
+use std::collections::BTreeSet;
 use std::env;
 use std::io::{self, Read, Write};
 use std::os::unix::process::CommandExt;
@@ -92,15 +93,18 @@ pub(crate) fn watch(mark: &str) -> Result<()> {
 
 /// Kills whoever bears the mark. Returns how many did.
 fn sweep(mark: &str) -> Result<usize> {
-    let mut ended = 0;
+    // One that takes its time to end is found more than once.
+    let mut ended = BTreeSet::new();
     for _ in 0..ROUNDS {
         let found = bearers(mark)?;
         if found.is_empty() {
-            return Ok(ended);
+            return Ok(ended.len());
         }
         for process in found {
             // It may have ended by itself.
-            ended += usize::from(kill(process, Signal::SIGKILL).is_ok());
+            if kill(process, Signal::SIGKILL).is_ok() {
+                ended.insert(process);
+            }
         }
         thread::sleep(PAUSE);
     }

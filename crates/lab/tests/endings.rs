@@ -121,6 +121,15 @@ impl Drop for Holder {
     }
 }
 
+/// Waits for what the kernel does in its own time.
+fn wait_until(holds: impl Fn() -> bool) {
+    let begin = Instant::now();
+    while !holds() {
+        assert!(begin.elapsed() < Duration::from_secs(300));
+        thread::sleep(Duration::from_millis(20));
+    }
+}
+
 fn example() -> PathBuf {
     let tests = std::env::current_exe().expect("this test's own file");
     let profile = tests
@@ -169,10 +178,8 @@ fn what_is_left_is_found_and_cleared_away(launcher: &str) {
     holder.kill_supervisor();
     holder.program.kill().expect("killed");
     holder.program.wait().expect("waited");
-    let begin = Instant::now();
-    while !holder.processes().is_empty() && begin.elapsed() < Duration::from_secs(300) {
-        thread::sleep(Duration::from_millis(20));
-    }
+    // A process has no command line before it lets go of its files.
+    wait_until(|| holder.processes().is_empty() && holder.is_found());
     let found = remains().expect("a look");
     let left = found.iter().find(|left| left.lab == holder.name);
     let left = left.expect("its sockets and its scratch");
@@ -209,8 +216,9 @@ fn a_scratch_that_another_run_has_made_anew_stays() {
     holder.program.wait().expect("waited");
     fs::remove_dir_all(holder.scratch()).expect("removed");
     fs::create_dir(holder.scratch()).expect("made anew");
-    RunDir::running().expect("swept");
-    assert!(!holder.is_listed() && holder.scratch().exists());
+    // Each look sweeps, once the supervisor has let go.
+    wait_until(|| !holder.is_listed());
+    assert!(holder.scratch().exists());
 }
 
 /// A process that bears the mark of a dead run is found, whatever it is.
