@@ -107,19 +107,24 @@ pub fn wait_until_up(cards: &[Card], operator: &Operator, place: &Place) -> Resu
     for Card { node, .. } in cards {
         let log = place.logs.join(format!("{node}.console.log"));
         let prompt = format!("{node} login:");
-        life::until(&format!("`{prompt}` on the console of {node}"), || {
-            let said = fs::read(&log).with_context(|| format!("cannot read {}", log.display()))?;
-            let said = String::from_utf8_lossy(&said).into_owned();
-            let tail: Vec<&str> = said.lines().rev().take(12).collect();
-            let tail: Vec<&str> = tail.into_iter().rev().collect();
-            ensure!(
-                said.contains(&prompt),
-                "it ends with:\n  {}",
-                tail.join("\n  ")
-            );
-            Ok(())
-        })?;
-        life::until(&format!("{node} to answer"), || {
+        life::until(
+            operator,
+            &format!("`{prompt}` on the console of {node}"),
+            || {
+                let said =
+                    fs::read(&log).with_context(|| format!("cannot read {}", log.display()))?;
+                let said = String::from_utf8_lossy(&said).into_owned();
+                let tail: Vec<&str> = said.lines().rev().take(12).collect();
+                let tail: Vec<&str> = tail.into_iter().rev().collect();
+                ensure!(
+                    said.contains(&prompt),
+                    "it ends with:\n  {}",
+                    tail.join("\n  ")
+                );
+                Ok(())
+            },
+        )?;
+        life::until(operator, &format!("{node} to answer"), || {
             operator.look(node, &["true"]).map(drop)
         })?;
     }

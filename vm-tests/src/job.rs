@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail, ensure};
 use serde_json::Value;
 
+use crate::alarm::Alarm;
 use crate::pipeline::{self, Answer};
 use crate::scenario::Rehearsal;
 
@@ -19,6 +20,7 @@ const PATIENCE: Duration = Duration::from_secs(10 * 60);
 /// A search, by where its state is told.
 pub struct Job {
     url: String,
+    alarm: Alarm,
 }
 
 impl Job {
@@ -32,6 +34,7 @@ impl Job {
             let submitted = pipeline::submit(rehearsal.operator, &bench.search)?;
             let job = Job {
                 url: format!("http://127.0.0.1:{web}/v1/jobs/{submitted}"),
+                alarm: rehearsal.operator.alarm().clone(),
             };
             let begin = Instant::now();
             loop {
@@ -52,6 +55,7 @@ impl Job {
                         return Ok(job);
                     }
                 }
+                job.alarm.check()?;
                 if begin.elapsed() > PATIENCE {
                     bail!(
                         "nothing was computed in {} s; the last answer was {status:?}",
@@ -71,7 +75,7 @@ impl Job {
     /// Waits for its answer.
     ///
     /// # Errors
-    /// When nodes disagree, or patience ends: what was heard last is in the error.
+    /// When nodes disagree, a machine is in trouble, or patience ends: what was heard last is in the error.
     pub fn answer(&self, patience: Duration) -> Result<Answer> {
         let begin = Instant::now();
         loop {
@@ -86,6 +90,7 @@ impl Job {
                 );
                 return pipeline::answer(&status["report"].to_string());
             }
+            self.alarm.check()?;
             if begin.elapsed() > patience {
                 bail!(
                     "no answer in {} s; heard last: {status:?}",
@@ -124,6 +129,7 @@ impl Job {
                 self.runs_on() && begin.elapsed() < PATIENCE,
                 "{node} was lent nothing; give it more to do with --seeds; on loan: {loans:?}"
             );
+            self.alarm.check()?;
             thread::sleep(INTERVAL / 4);
         }
     }

@@ -99,7 +99,7 @@ fn happen(rehearsal: &mut Rehearsal, action: &Action, hits: &dyn Fn() -> Result<
         Action::Suffers(machine, fault, lasting) => {
             lab.inflict(machine, fault)?;
             hits()?;
-            thread::sleep(*lasting);
+            rehearsal.operator.alarm().sleep(*lasting)?;
             lab.clear(machine)
         }
         Action::Restarts(machine) => {
@@ -132,7 +132,7 @@ pub fn until_online(rehearsal: &mut Rehearsal, machine: &str) -> Result<()> {
 /// # Errors
 /// When it never does: what was missing last is in the error.
 pub fn until_whole(operator: &Operator, cluster: &Cluster) -> Result<()> {
-    until("the cluster to be whole", || {
+    until(operator, "the cluster to be whole", || {
         pipeline::is_whole(operator, cluster)
     })
 }
@@ -140,11 +140,17 @@ pub fn until_whole(operator: &Operator, cluster: &Cluster) -> Result<()> {
 /// Tries until it succeeds.
 ///
 /// # Errors
-/// When patience ends: why it failed last is in the error.
-pub fn until(what: &str, mut attempt: impl FnMut() -> Result<()>) -> Result<()> {
+/// When a machine is in trouble, or patience ends: why it failed last is in the error.
+pub fn until(
+    operator: &Operator,
+    what: &str,
+    mut attempt: impl FnMut() -> Result<()>,
+) -> Result<()> {
     let begin = Instant::now();
     loop {
-        match attempt() {
+        let outcome = attempt();
+        operator.alarm().check()?;
+        match outcome {
             Ok(()) => return Ok(()),
             Err(error) if begin.elapsed() > PATIENCE => {
                 return Err(error).with_context(|| format!("waited in vain for {what}"));

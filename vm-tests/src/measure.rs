@@ -25,6 +25,7 @@ const LAB: Scenario = Scenario {
     nodes: 8,
     stock: Stock::None,
     measured: None,
+    expects: &[],
     on: On::Nothing(|_, _| Ok(())),
 };
 
@@ -70,6 +71,7 @@ pub fn measure(
         ..options.clone()
     };
     let mut stands = runner::stand_up(&LAB, &report, bench, &options)?;
+    runner::come_online(&report, &mut stands)?;
     let usage = stands.lab.attached().usage()?;
     let online = online(&stands.place.logs.join("events.jsonl"))?;
     let clones = Clones {

@@ -2,10 +2,13 @@
 
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader, Write};
+use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, bail};
+
+use crate::alarm::Alarm;
 
 /// The programs that a rehearsal runs, built beforehand.
 #[derive(Debug, Clone)]
@@ -29,6 +32,8 @@ pub struct Operator {
     /// Flags and environment that every call gets.
     files: Files,
     logs: PathBuf,
+    /// Ends every call when it is raised.
+    alarm: Alarm,
 }
 
 /// Where the files that an operator works with are, below one directory.
@@ -73,13 +78,19 @@ impl Operator {
             bramble: bramble.to_owned(),
             files: files.clone(),
             logs: logs.to_owned(),
+            alarm: Alarm::default(),
         }
+    }
+
+    /// What this operator drops everything for.
+    pub fn alarm(&self) -> &Alarm {
+        &self.alarm
     }
 
     /// Calls `bramble` and returns what it wrote to standard output.
     ///
     /// # Errors
-    /// When it fails: the command and the end of what it said are in the error.
+    /// When it fails: the command and the end of what it said are in the error. When the alarm is raised, what for.
     pub fn bramble(&self, arguments: &[&str]) -> Result<String> {
         self.follow(arguments, |_| {})
     }
@@ -107,9 +118,12 @@ impl Operator {
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(file.try_clone()?)
+            // Ended as one when the alarm is raised.
+            .process_group(0)
             .spawn()
             .with_context(|| format!("cannot run {}", self.bramble.display()))?;
 
+        let running = self.alarm.watch_over(child.id());
         let mut output = String::new();
         let stdout = child.stdout.take().context("bramble has no output")?;
         for text in BufReader::new(stdout).lines() {
@@ -120,6 +134,8 @@ impl Operator {
             output.push('\n');
         }
         let status = child.wait()?;
+        drop(running);
+        self.alarm.check()?;
         if !status.success() {
             let said = fs::read_to_string(&log).unwrap_or_default();
             let lines: Vec<&str> = said.lines().collect();

@@ -6,39 +6,24 @@ use std::fs::File;
 use std::io::IsTerminal;
 use std::path::Path;
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::{Context, Result};
 use bramble_lab::Attached;
+/// A stage that has ended.
+pub use bramble_lab::report::Stage as Done;
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 use quick_junit::{NonSuccessKind, TestCase, TestCaseStatus, TestSuite};
-use serde::Serialize;
 
 /// A run in progress. Stages may run side by side.
 pub struct Report {
     name: String,
+    began: SystemTime,
     started: Instant,
     bars: Option<MultiProgress>,
     done: Mutex<Vec<Done>>,
     /// Whose CPU time is counted.
     lab: Mutex<Option<Attached>>,
-}
-
-/// A stage that has ended.
-#[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct Done {
-    /// What it was called.
-    pub name: String,
-    /// When it began, in seconds since the run did.
-    pub start: f64,
-    /// How long it took, in seconds.
-    pub seconds: f64,
-    /// CPU time that all machines of the lab used meanwhile, in seconds, where there was a lab.
-    pub cpu: Option<f64>,
-    /// What it came to, in a few words.
-    pub note: String,
-    /// Why it failed, if it did.
-    pub failure: Option<String>,
 }
 
 /// A stage that runs, for it to say how far it is.
@@ -56,6 +41,7 @@ impl Report {
         let bars = std::io::stderr().is_terminal().then(MultiProgress::new);
         Report {
             name: name.to_owned(),
+            began: SystemTime::now(),
             started: Instant::now(),
             bars,
             done: Mutex::default(),
@@ -142,6 +128,16 @@ impl Report {
             Some(bars) => drop(bars.println(text)),
             None => eprintln!("{text}"),
         }
+    }
+
+    /// When it began.
+    pub fn began(&self) -> SystemTime {
+        self.began
+    }
+
+    /// Where the live view is, if there is one.
+    pub(crate) fn bars(&self) -> Option<&MultiProgress> {
+        self.bars.as_ref()
     }
 
     /// The stages that have ended, in the order they began.

@@ -5,9 +5,11 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use bramble_cluster::spec::Cluster;
+use bramble_lab::report::{self as page, Run};
 use bramble_lab::{Lab, Usage};
 
-use crate::cards;
+use crate::cards::{self, Card};
+use crate::live::Live;
 use crate::operator::Operator;
 use crate::pipeline::{self, Answer};
 use crate::report::Report;
@@ -28,6 +30,8 @@ pub struct Options {
     pub nodes: Option<usize>,
     /// Leave the last lab running.
     pub keep: bool,
+    /// When a scenario fails, wait for a person to have looked at its machines.
+    pub pause_on_failure: bool,
 }
 
 /// A scenario that has been run.
@@ -44,6 +48,8 @@ pub struct Ended {
     pub usage: Option<Usage>,
     /// Where its logs are.
     pub logs: PathBuf,
+    /// The page that shows all of it, where it had a lab.
+    pub page: Option<PathBuf>,
 }
 
 /// A lab that stands, for the next scenario to use.
@@ -58,6 +64,10 @@ pub(crate) struct Standing {
     web: u16,
     /// Whether it is a cluster with a search service.
     is_cluster: bool,
+    /// The cards that nodes boot from, where those have some of their own.
+    cards: Vec<Card>,
+    /// The scenarios that have been run on it.
+    runs: Vec<Run>,
 }
 
 /// Runs `scenarios`, and tells `each` what came of them. What all need is built in the report of the first.
@@ -89,12 +99,14 @@ pub fn run(
             answer: None,
             usage: None,
             logs: options.directory.join(scenario.name).join("logs"),
+            page: None,
         };
         done.outcome = perform(&mut done, bench, options, &mut standing);
         let next = scenarios.get(number + 1);
-        if let Some(stands) = standing.take() {
+        if let Some(mut stands) = standing.take() {
             done.logs.clone_from(&stands.place.logs);
             done.usage = stands.lab.attached().usage().ok();
+            look_back(&mut stands, &mut done, options)?;
             standing = pass_on(stands, &done, next.copied(), options)?;
         }
         each(&done);
@@ -115,19 +127,14 @@ fn perform(
         On::Nothing(body) => return body(bench, report),
         On::NewMachines(body) | On::Cards(_, body) | On::Cluster(body) => body,
     };
-    let mut stands = match standing.take() {
-        Some(stands) => {
-            report.count(stands.lab.attached());
-            stands
-        }
-        None => stand_up(done.scenario, report, bench, options)?,
+    let stands = match standing {
+        Some(stands) => stands,
+        None => standing.insert(stand_up(done.scenario, report, bench, options)?),
     };
-    let as_cluster = matches!(done.scenario.on, On::Cluster(_));
-    let outcome = match as_cluster && !stands.is_cluster {
-        true => make_cluster(report, bench, &stands.operator),
-        false => Ok(()),
-    };
-    stands.is_cluster = true;
+    report.count(stands.lab.attached());
+    stands.lab.watch().expect(done.scenario.expected());
+    let _live = Live::show(report, stands.lab.watch(), &stands.place.logs);
+    let outcome = prepare(report, bench, stands, done.scenario);
     let mut rehearsal = Rehearsal {
         report,
         bench,
@@ -140,9 +147,88 @@ fn perform(
     };
     let outcome = outcome.and_then(|()| body(&mut rehearsal));
     done.answer = rehearsal.answer;
-    let outcome = outcome.map_err(|error| with_consoles(error, &stands));
-    *standing = Some(stands);
-    outcome
+    // Were it the last thing that happened.
+    let outcome = outcome.and_then(|()| stands.lab.watch().check());
+    outcome.map_err(|error| with_consoles(error, stands))
+}
+
+/// Brings a lab to where its scenario begins.
+fn prepare(
+    report: &Report,
+    bench: &Bench,
+    stands: &mut Standing,
+    scenario: &Scenario,
+) -> Result<()> {
+    if stands.runs.is_empty() {
+        come_online(report, stands)?;
+    }
+    let as_cluster = matches!(scenario.on, On::Cluster(_));
+    let is_cluster = std::mem::replace(&mut stands.is_cluster, true);
+    match as_cluster && !is_cluster {
+        true => make_cluster(report, bench, &stands.operator),
+        false => Ok(()),
+    }
+}
+
+/// Waits for the machines of a lab that has been started.
+pub(crate) fn come_online(report: &Report, stands: &mut Standing) -> Result<()> {
+    report.stage("machines", |stage| {
+        let (lab, cards) = (&mut stands.lab, &stands.cards);
+        setting::wait_until_online(lab, &stands.cluster, cards, |online, all| {
+            stage.note(format!("{online} of {all} online"))
+        })?;
+        cards::wait_until_up(cards, &stands.operator, &stands.place)
+    })
+}
+
+/// Keeps what there is to see of a scenario, all the more if it failed.
+fn look_back(stands: &mut Standing, done: &mut Ended, options: &Options) -> Result<()> {
+    let report = &done.report;
+    if done.outcome.is_err() {
+        // Whoever had to know does.
+        stands.lab.watch().silence();
+        stands.operator.alarm().reset();
+        report.stage("evidence", |stage| {
+            let missing = stands.lab.attached().collect()?;
+            stage.note(match missing.is_empty() {
+                true => "the journals, and what was sent last".to_owned(),
+                false => format!("missing: {}", missing.join("; ")),
+            });
+            anyhow::Ok(())
+        })?;
+    }
+    let failure = done.outcome.as_ref().err();
+    stands.runs.push(Run {
+        title: done.scenario.name.to_owned(),
+        shows: done.scenario.shows.to_owned(),
+        failure: failure.map(|error| format!("{error:#}")),
+        stages: report.done(),
+        began: report.began(),
+    });
+    done.page = Some(page::write(&stands.runs, &stands.place.logs)?);
+    if let Some(error) = failure
+        && options.pause_on_failure
+    {
+        pause(report, error, &stands.lab.attached().name(), &done.page);
+    }
+    Ok(())
+}
+
+/// Waits until a person has seen enough of the machines. Ctrl-C ends everything, as ever.
+fn pause(report: &Report, error: &anyhow::Error, lab: &str, page: &Option<PathBuf>) {
+    let page = page.as_ref().map(|page| page.display().to_string());
+    report.say(&format!(
+        "\n{error:#}\n\nThe machines are as they are. To look into them, from another terminal:\n  \
+         cargo xtask vm --lab {lab} ssh NODE\n  \
+         cargo xtask vm --lab {lab} console MACHINE\n  \
+         cargo xtask vm --lab {lab} logs MACHINE --follow\n  \
+         cargo xtask vm --lab {lab} top\n\
+         What happened is in {}\n\
+         Enter goes on, and ends them; so does Ctrl-C, which ends the run, too.",
+        page.unwrap_or_default()
+    ));
+    // A terminal that is gone is no reason to wait.
+    let _ = std::io::stdin().read_line(&mut String::new());
 }
 
 /// Keeps a lab for the next scenario or for the person who asked for that, or ends it.
@@ -162,7 +248,7 @@ fn pass_on(
             ));
             return Ok(None);
         }
-        report.stage("clearing away", |_| stands.lab.down())?;
+        clear_away(report, stands)?;
         return Ok(None);
     };
     let shareable = |scenario: &Scenario| matches!(scenario.on, On::Cluster(_));
@@ -173,8 +259,14 @@ fn pass_on(
     {
         return Ok(Some(stands));
     }
-    report.stage("clearing away", |_| stands.lab.down())?;
+    clear_away(report, stands)?;
     Ok(None)
+}
+
+/// Its scenario is over, and what its machines suffer now is no matter.
+fn clear_away(report: &Report, stands: Standing) -> Result<()> {
+    stands.lab.watch().silence();
+    report.stage("clearing away", |_| stands.lab.down())
 }
 
 /// The file of a scenario's cluster, and its text with as many nodes as are wanted.
@@ -225,15 +317,9 @@ pub(crate) fn stand_up(
         &bench.programs,
         &place,
     )?;
-    let (lab, web) = report.stage("machines", |stage| {
-        let (mut lab, web) = setting::start(&cluster, &place, bench, scenario.stock, &cards)?;
-        report.count(lab.attached());
-        setting::wait_until_online(&mut lab, &cluster, &cards, |online, all| {
-            stage.note(format!("{online} of {all} online"))
-        })?;
-        cards::wait_until_up(&cards, &operator, &place)?;
-        anyhow::Ok((lab, web))
-    })?;
+    let (lab, web) = setting::start(&cluster, &place, bench, scenario.stock, &cards)?;
+    report.count(lab.attached());
+    operator.alarm().listen(lab.watch());
     Ok(Standing {
         file,
         cluster,
@@ -242,6 +328,8 @@ pub(crate) fn stand_up(
         lab,
         web,
         is_cluster: false,
+        cards,
+        runs: Vec::new(),
     })
 }
 

@@ -1,14 +1,16 @@
 //! What a scenario is, and how those to be run are chosen.
 
 use std::fmt;
+use std::str::FromStr;
 use std::sync::OnceLock;
 
 use anyhow::{Result, bail};
 use bramble_cluster::spec::Cluster;
 use bramble_lab::template::Template;
-use bramble_lab::{Backend, Board, Lab};
+use bramble_lab::{Backend, Board, Expected, Lab, Trouble};
 use serde::Serialize;
 
+use crate::filterset::Filterset;
 use crate::operator::{Operator, Programs};
 use crate::pipeline::{self, Answer, Search};
 use crate::report::Report;
@@ -32,8 +34,33 @@ pub struct Scenario {
     pub stock: Stock,
     /// How many seconds it took alone on two cores with a filled store; `None` until somebody has measured it.
     pub measured: Option<u32>,
+    /// What of the trouble that its machines will be in is part of it; any other fails it at once.
+    pub expects: &'static [Expects],
     /// What it is done to.
     pub on: On,
+}
+
+/// Trouble that a scenario brings about.
+#[derive(Debug, Clone, Copy)]
+pub struct Expects {
+    /// Whose; anybody's, if `None`.
+    pub machine: Option<&'static str>,
+    /// Which kind.
+    pub trouble: Trouble,
+    /// What its line has in it; empty for any line.
+    pub text: &'static str,
+}
+
+impl Scenario {
+    /// As the lab takes it.
+    pub fn expected(&self) -> Vec<Expected> {
+        let expected = self.expects.iter().map(|expects| Expected {
+            machine: expects.machine.map(str::to_owned),
+            trouble: expects.trouble,
+            text: expects.text.to_owned(),
+        });
+        expected.collect()
+    }
 }
 
 /// When a scenario is run without being asked for.
@@ -44,6 +71,18 @@ pub enum When {
     EveryCommit,
     /// Once a night.
     Nightly,
+}
+
+impl FromStr for When {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<When, String> {
+        match text {
+            "every-commit" => Ok(When::EveryCommit),
+            "nightly" => Ok(When::Nightly),
+            _ => Err(format!("it is every-commit or nightly, not `{text}`")),
+        }
+    }
 }
 
 impl fmt::Display for When {
@@ -188,6 +227,35 @@ pub struct Filter {
     pub skip: Vec<String>,
     /// Only those that are run then.
     pub when: Option<When>,
+    /// Only those that are in one of these, if there are any.
+    pub sets: Vec<Filterset>,
+    /// Only one part of all the above.
+    pub partition: Option<Partition>,
+}
+
+/// A part of a list, for those who share its work: `count:1/2` takes the first of every two.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Partition {
+    /// Which, from 1 on.
+    part: usize,
+    /// Of how many.
+    parts: usize,
+}
+
+impl FromStr for Partition {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Partition, String> {
+        let wrong = || format!("a part is such as count:1/2, the first of two, not `{text}`");
+        let numbers = text.strip_prefix("count:").ok_or_else(wrong)?;
+        let (part, parts) = numbers.split_once('/').ok_or_else(wrong)?;
+        let number = |text: &str| text.parse().map_err(|_| wrong());
+        let (part, parts) = (number(part)?, number(parts)?);
+        match (1..=parts).contains(&part) {
+            true => Ok(Partition { part, parts }),
+            false => Err(wrong()),
+        }
+    }
 }
 
 impl Filter {
@@ -199,6 +267,7 @@ impl Filter {
         (self.names.is_empty() || self.names.iter().any(meant))
             && !self.skip.iter().any(meant)
             && self.when.is_none_or(|when| when == scenario.when)
+            && (self.sets.is_empty() || self.sets.iter().any(|set| set.has(scenario)))
     }
 
     /// Those it takes, in the order of the list.
@@ -220,10 +289,11 @@ impl Filter {
                 );
             }
         }
-        let chosen: Vec<_> = SCENARIOS
-            .iter()
-            .filter(|scenario| self.takes(scenario))
-            .collect();
+        let taken = SCENARIOS.iter().filter(|scenario| self.takes(scenario));
+        let chosen: Vec<_> = match self.partition {
+            Some(Partition { part, parts }) => taken.skip(part - 1).step_by(parts).collect(),
+            None => taken.collect(),
+        };
         if chosen.is_empty() {
             bail!("no scenario is left to run; `--list` shows all");
         }
@@ -276,6 +346,7 @@ mod tests {
             exact,
             skip: owned(skip),
             when,
+            ..Filter::default()
         };
         let chosen = filter.choose().expect("some");
         chosen.iter().map(|scenario| scenario.name).collect()
@@ -291,6 +362,26 @@ mod tests {
         assert!(!chosen(&[], false, &["pipe"], None).contains(&"pipeline"));
         assert!(chosen(&[], false, &[], Some(When::EveryCommit)).contains(&"pipeline"));
         assert_eq!(chosen(&[], false, &[], None).len(), SCENARIOS.len());
+    }
+
+    #[test]
+    fn parts_are_the_whole() {
+        let part = |text: &str| {
+            let filter = Filter {
+                sets: vec!["not test(=pipeline)".parse().expect("a set")],
+                partition: Some(text.parse().expect("a part")),
+                ..Filter::default()
+            };
+            let chosen = filter.choose().expect("some");
+            chosen.iter().map(|it| it.name).collect::<Vec<_>>()
+        };
+        let (one, two) = (part("count:1/2"), part("count:2/2"));
+        assert!(one.len().abs_diff(two.len()) <= 1);
+        let all: BTreeSet<_> = one.iter().chain(&two).collect();
+        assert_eq!(all.len(), SCENARIOS.len() - 1);
+        for wrong in ["1/2", "count:0/2", "count:3/2", "count:1", "hash:1/2"] {
+            assert!(wrong.parse::<Partition>().is_err(), "{wrong}");
+        }
     }
 
     #[test]

@@ -3,6 +3,9 @@
 mod fault;
 mod gc;
 mod hardware;
+mod logs;
+mod pcap;
+mod top;
 
 use std::fs::File;
 use std::io::{self, IsTerminal, Read, Write};
@@ -30,6 +33,9 @@ Examples:
   cargo xtask vm console worker3
   cargo xtask vm bramble status
   cargo xtask vm fault worker3 --cut 60s
+  cargo xtask vm logs --follow
+  cargo xtask vm pcap worker3 | tshark -r -
+  cargo xtask vm top
   cargo xtask vm down
   cargo xtask vm gc --dry-run
   cargo xtask vm diff-hardware")]
@@ -63,6 +69,9 @@ enum Verb {
         arguments: Vec<String>,
     },
     Fault(Box<fault::Args>),
+    Logs(logs::Args),
+    Pcap(pcap::Args),
+    Top(top::Args),
     /// List the labs that run, and what they use
     Ls,
     /// End a lab
@@ -98,6 +107,9 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         Verb::Console { machine } => console(&lab()?, machine),
         Verb::Bramble { arguments } => bramble(&lab()?, arguments),
         Verb::Fault(args) => fault::run(&lab()?, args),
+        Verb::Logs(args) => logs::run(&lab()?, args),
+        Verb::Pcap(args) => pcap::run(&lab()?, args),
+        Verb::Top(args) => top::run(&lab()?, args),
         Verb::Ls => list(),
         Verb::Down => lab()?.down(),
         Verb::Gc(args) => gc::run(args),

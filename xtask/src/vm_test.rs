@@ -2,6 +2,7 @@
 //! the right answer.
 
 use std::env;
+use std::io::IsTerminal as _;
 use std::path::PathBuf;
 use std::sync::OnceLock;
 use std::thread;
@@ -15,11 +16,12 @@ use bramble_lab::{Backend, Usage};
 use bramble_store::Store;
 use serde::Serialize;
 use vm_tests::artefacts::{self, Size};
+use vm_tests::filterset::Filterset;
 use vm_tests::operator::Programs;
 use vm_tests::pipeline::{self, Answer, Search};
 use vm_tests::report::{self, Done, Report, Stage};
 use vm_tests::runner::{self, Ended, Options};
-use vm_tests::scenario::{self, Bench, Filter, Scenario, Stock, When};
+use vm_tests::scenario::{self, Bench, Filter, Partition, Scenario, Stock, When};
 
 use crate::doctor::Scope;
 use crate::{cross, doctor, lock, oci, project, vm};
@@ -41,6 +43,8 @@ Examples:
   cargo xtask vm-test --when nightly --skip three-managers
   cargo xtask vm-test first-light --launcher containers
   cargo xtask vm-test --nodes 2 --cpus 4 --memory 4096
+  cargo xtask vm-test -E 'when(nightly) and not test(power-cut)' --partition count:1/2
+  cargo xtask vm-test partition --pause-on-failure
 
 As root on Debian, what is missing is installed first; otherwise the command for it is shown.")]
 pub(crate) struct Args {
@@ -53,8 +57,14 @@ pub(crate) struct Args {
     #[arg(long, value_name = "NAME")]
     skip: Vec<String>,
     /// Those that are run on every commit, or nightly
-    #[arg(long, value_parser = when)]
+    #[arg(long)]
     when: Option<When>,
+    /// Those that are in a set such as `test(power-cut) and not test(=power-cut-manager)`, or `when(nightly)`
+    #[arg(long = "filterset", short = 'E', value_name = "SET")]
+    sets: Vec<Filterset>,
+    /// A part of them, such as count:1/2, for machines that share the work
+    #[arg(long, value_name = "PART")]
+    partition: Option<Partition>,
     /// Show the scenarios that would be run, all if no name is given, and run none
     #[arg(long)]
     list: bool,
@@ -70,6 +80,9 @@ pub(crate) struct Args {
     /// Leave the last machines running, for `cargo xtask vm`
     #[arg(long)]
     keep: bool,
+    /// When a scenario fails, wait for Enter before its machines go, on a terminal
+    #[arg(long)]
+    pause_on_failure: bool,
     /// Print what came out as JSON, an object for each scenario
     #[arg(long)]
     json: bool,
@@ -114,14 +127,6 @@ enum Launcher {
     Containers,
 }
 
-fn when(text: &str) -> Result<When, String> {
-    match text {
-        "every-commit" => Ok(When::EveryCommit),
-        "nightly" => Ok(When::Nightly),
-        _ => Err("it is every-commit or nightly".to_owned()),
-    }
-}
-
 /// What a scenario came to.
 #[derive(Serialize)]
 struct Outcome<'a> {
@@ -149,6 +154,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         cluster: args.cluster.clone(),
         nodes: args.nodes,
         keep: args.keep,
+        pause_on_failure: pauses(args.pause_on_failure),
     };
     let ended = runner::run(
         &scenarios,
@@ -188,10 +194,19 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     verdict(ended)
 }
 
+/// Whether there is somebody to wait for.
+fn pauses(asked: bool) -> bool {
+    let is_terminal = std::io::stdin().is_terminal() && std::io::stderr().is_terminal();
+    if asked && !is_terminal {
+        eprintln!("--pause-on-failure: there is no terminal, so nobody is waited for");
+    }
+    asked && is_terminal
+}
+
 fn chosen(args: &Args) -> Result<Vec<&'static Scenario>> {
     let mut names = args.names.clone();
     // What a newcomer calls is the pipeline and no more.
-    if names.is_empty() && args.when.is_none() && !args.list {
+    if names.is_empty() && args.when.is_none() && args.sets.is_empty() && !args.list {
         names.push("pipeline".to_owned());
     }
     let filter = Filter {
@@ -199,6 +214,8 @@ fn chosen(args: &Args) -> Result<Vec<&'static Scenario>> {
         exact: args.exact,
         skip: args.skip.clone(),
         when: args.when,
+        sets: args.sets.clone(),
+        partition: args.partition,
     };
     filter.choose()
 }
@@ -207,6 +224,9 @@ fn chosen(args: &Args) -> Result<Vec<&'static Scenario>> {
 fn tell(ended: &Ended, is_one_of_several: bool) {
     eprintln!("\n{}", ended.report.timing_table());
     eprintln!("logs: {}", ended.logs.display());
+    if let Some(page) = &ended.page {
+        eprintln!("report: {}", page.display());
+    }
     if let (Some(answer), Some(usage)) = (&ended.answer, &ended.usage) {
         eprintln!("{}", shown(answer, usage));
     }

@@ -20,6 +20,7 @@ pub(super) const SCENARIO: Scenario = Scenario {
     nodes: THREE,
     stock: Stock::All,
     measured: None,
+    expects: &[],
     on: On::NewMachines(run),
 };
 

@@ -15,6 +15,7 @@ pub(super) const SCENARIO: Scenario = Scenario {
     nodes: 2,
     stock: Stock::None,
     measured: None,
+    expects: &[],
     on: On::Cards(&[("manager1", Board::Virt), ("worker1", Board::Virt)], run),
 };
 

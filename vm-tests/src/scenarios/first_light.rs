@@ -17,6 +17,7 @@ pub(super) const SCENARIO: Scenario = Scenario {
     nodes: 2,
     stock: Stock::None,
     measured: None,
+    expects: &[],
     on: On::NewMachines(run),
 };
 

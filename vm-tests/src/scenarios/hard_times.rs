@@ -3,11 +3,11 @@
 use std::time::Duration;
 
 use anyhow::Result;
-use bramble_lab::Fault;
+use bramble_lab::{Fault, Trouble};
 
 use super::{EIGHT_PI, THREE};
 use crate::life::{Action, live_through};
-use crate::scenario::{On, Rehearsal, Scenario, Stock, When};
+use crate::scenario::{Expects, On, Rehearsal, Scenario, Stock, When};
 
 pub(super) const SCENARIO: Scenario = Scenario {
     name: "hard-times",
@@ -17,6 +17,12 @@ pub(super) const SCENARIO: Scenario = Scenario {
     nodes: THREE,
     stock: Stock::None,
     measured: None,
+    // Where nothing can be written, units may fail.
+    expects: &[Expects {
+        machine: Some("worker1"),
+        trouble: Trouble::FailedUnit,
+        text: "",
+    }],
     on: On::Cluster(run),
 };
 

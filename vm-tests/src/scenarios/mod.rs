@@ -5,6 +5,7 @@ use crate::scenario::Scenario;
 mod ansible_equivalence;
 mod bare_node;
 mod cold_first_boot;
+mod faults;
 mod first_light;
 mod hard_times;
 mod idempotence;
@@ -50,4 +51,5 @@ pub const SCENARIOS: &[Scenario] = &[
     three_managers::SCENARIO,
     cold_first_boot::SCENARIO,
     raspi4b::SCENARIO,
+    faults::SCENARIO,
 ];

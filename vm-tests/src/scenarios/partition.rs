@@ -17,6 +17,7 @@ pub(super) const SCENARIO: Scenario = Scenario {
     nodes: THREE,
     stock: Stock::None,
     measured: None,
+    expects: &[],
     on: On::Cluster(run),
 };
 

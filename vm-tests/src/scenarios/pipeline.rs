@@ -14,6 +14,7 @@ pub(super) const SCENARIO: Scenario = Scenario {
     nodes: 8,
     stock: Stock::None,
     measured: Some(366),
+    expects: &[],
     on: On::NewMachines(run),
 };
 

@@ -5,12 +5,12 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
-use bramble_lab::Fault;
+use bramble_lab::{Fault, Trouble};
 use serde_json::Value;
 
 use super::{EIGHT_PI, THREE};
 use crate::pipeline;
-use crate::scenario::{On, Rehearsal, Scenario, Stock, When};
+use crate::scenario::{Expects, On, Rehearsal, Scenario, Stock, When};
 
 pub(super) const SCENARIO: Scenario = Scenario {
     name: "provision-interrupted",
@@ -20,6 +20,12 @@ pub(super) const SCENARIO: Scenario = Scenario {
     nodes: THREE,
     stock: Stock::None,
     measured: None,
+    // Where nothing can be written, units may fail.
+    expects: &[Expects {
+        machine: Some(VICTIM),
+        trouble: Trouble::FailedUnit,
+        text: "",
+    }],
     on: On::NewMachines(run),
 };
 

@@ -18,6 +18,7 @@ pub(super) const SCENARIO: Scenario = Scenario {
     nodes: 2,
     stock: Stock::None,
     measured: None,
+    expects: &[],
     on: On::Cards(&[(PI, Board::Raspi4b)], run),
 };
 

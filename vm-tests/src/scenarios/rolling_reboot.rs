@@ -14,6 +14,7 @@ pub(super) const SCENARIO: Scenario = Scenario {
     nodes: THREE,
     stock: Stock::None,
     measured: None,
+    expects: &[],
     on: On::Cluster(run),
 };
 

@@ -15,6 +15,7 @@ pub(super) const SCENARIO: Scenario = Scenario {
     nodes: 4,
     stock: Stock::None,
     measured: None,
+    expects: &[],
     on: On::NewMachines(run),
 };
 
@@ -38,7 +39,7 @@ fn run(rehearsal: &mut Rehearsal) -> Result<()> {
     let lab = rehearsal.lab.attached().clone();
     report.stage("the leader's power is cut", |stage| {
         lab.inflict(&before, &Fault::PowerCut)?;
-        life::until("another leader", || {
+        life::until(operator, "another leader", || {
             let now = leader(operator, witness)?;
             ensure!(now != before, "{now} still leads");
             stage.note(format!("{now} leads"));

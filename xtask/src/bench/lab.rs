@@ -52,6 +52,7 @@ pub(super) fn run(args: &Args) -> Result<()> {
         cluster: None,
         nodes: None,
         keep: false,
+        pause_on_failure: false,
     };
     let mut measured = Measured {
         clones: Vec::new(),
