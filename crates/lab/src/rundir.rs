@@ -37,7 +37,7 @@ impl RunId {
         })
     }
 
-    /// What [`RunId::to_string()`] wrote.
+    /// What [`fmt::Display`] wrote of one.
     pub(crate) fn parse(text: &str) -> Option<RunId> {
         let (directory, number) = text.rsplit_once('#')?;
         Some(RunId {
