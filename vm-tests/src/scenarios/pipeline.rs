@@ -13,7 +13,7 @@ pub(super) const SCENARIO: Scenario = Scenario {
     cluster: EIGHT_PI,
     nodes: 8,
     stock: Stock::None,
-    measured: Some(366),
+    measured: Some(504),
     expects: &[],
     on: On::NewMachines(run),
 };
