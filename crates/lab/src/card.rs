@@ -10,7 +10,7 @@
 //!
 //! On [`Board::Raspi4b`]:
 //! - QEMU models neither the firmware's clocks nor its GPIO expander, so the card's device tree is changed where
-//!   devices would wait for them: see [`for_qemu`].
+//!   devices would wait for them: see `for_qemu`.
 //! - Two drivers do not start, for they look for devices that QEMU does not model, and panic.
 //! - The network card is on USB, and its address begins with 40, whatever else it is told.
 //! - There is nobody to ask for the time, and no clock that runs without power: the kernel is told the time.
