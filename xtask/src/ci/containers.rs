@@ -54,6 +54,8 @@ fn all(engine: Option<&Engine>) -> Result<()> {
         "endings",
         "--test",
         "launchers",
+        // The lab's owner, which they start.
+        "--examples",
         "--run-ignored",
         "only",
     ]);
