@@ -3,6 +3,8 @@
 //!
 //! The files of router and NAS are those that `bramble render` gives a person for their own.
 
+use std::net::Ipv4Addr;
+
 use bramble_cluster::render::{network, storage};
 use bramble_cluster::spec::{Cluster, Nas};
 use bramble_image::layer::Layer;
@@ -17,9 +19,6 @@ pub const MAC: &str = "52:54:00:b0:00:02";
 
 /// Where the files of the mirror are, without a slash at the beginning.
 pub const MIRROR_ROOT: &str = "srv/mirror";
-
-/// The names of Debian's mirrors, as every machine's apt knows them.
-const MIRRORS: [&str; 2] = ["deb.debian.org", "security.debian.org"];
 
 /// What a node of a rehearsal is told so that the mirror will do: nobody signs it, for what is in it was held against the
 /// lock when it was made.
@@ -38,7 +37,6 @@ pub fn identity(cluster: &Cluster) -> Identity {
             addresses(cluster),
         )
         .file("etc/dnsmasq.conf", 0o644, network::dnsmasq(cluster))
-        .file("etc/dnsmasq.d/mirror.conf", 0o644, mirror_names(cluster))
         .file("etc/systemd/system/dnsmasq.service", 0o644, DNSMASQ)
         .file("etc/systemd/system/mirror.service", 0o644, MIRROR);
     // For when it starts anew; a clone's services are started by its script.
@@ -69,16 +67,18 @@ pub fn identity(cluster: &Cluster) -> Identity {
         authorized_keys: String::new(),
         host_key: None,
         files,
-        configure: Some(configure(cluster.nas.is_some())),
+        configure: Some(configure(cluster)),
     }
 }
 
-/// Leads the names of Debian's mirrors to this machine.
-fn mirror_names(cluster: &Cluster) -> String {
-    let router = cluster.network.router;
-    MIRRORS
-        .map(|name| format!("address=/{name}/{router}\n"))
-        .concat()
+/// Leads the names of Debian's mirrors, which stand in this machine's own sources of packages as in the nodes', to this
+/// machine.
+fn mirror_names(router: Ipv4Addr) -> String {
+    format!(
+        "mkdir -p /etc/dnsmasq.d
+sed -nE 's|^deb (\\[.*\\] )?https?://([^/ ]+)/.*|address=/\\2/{router}|p' /etc/apt/sources.list \\
+    | sort -u > /etc/dnsmasq.d/mirror.conf\n"
+    )
 }
 
 fn addresses(cluster: &Cluster) -> String {
@@ -101,12 +101,12 @@ fn fstab(nas: &Nas) -> String {
     file
 }
 
-fn configure(has_nas: bool) -> String {
-    let units = OWN_UNITS.join(" ");
+fn configure(cluster: &Cluster) -> String {
+    let (units, names) = (OWN_UNITS.join(" "), mirror_names(cluster.network.router));
     let mut script = format!(
-        "#!/bin/sh\nset -eu\nnetworkctl reload\nsystemctl daemon-reload\nsystemctl start {units}\n"
+        "#!/bin/sh\nset -eu\nnetworkctl reload\n{names}systemctl daemon-reload\nsystemctl start {units}\n"
     );
-    if has_nas {
+    if cluster.nas.is_some() {
         script += "mount --all\nsystemctl start nfs-server.service\n";
     }
     script
@@ -152,10 +152,7 @@ mod tests {
         let text = include_str!("../../fixtures/clusters/eight-pi.toml");
         let (cluster, _) = Cluster::parse("eight-pi.toml", text).expect("a cluster");
         insta::assert_snapshot!("addresses", addresses(&cluster));
-        insta::assert_snapshot!(mirror_names(&cluster), @r"
-        address=/deb.debian.org/192.168.1.1
-        address=/security.debian.org/192.168.1.1
-        ");
+        insta::assert_snapshot!(mirror_names(cluster.network.router));
         assert!(MIRROR.contains(&format!("/{MIRROR_ROOT}\n")));
 
         let moved = text.replace("\"192.168.1.2\"", "\"192.168.1.9\"");
