@@ -16,7 +16,7 @@ pub(super) const SCENARIO: Scenario = Scenario {
     cluster: EIGHT_PI,
     nodes: 2,
     stock: Stock::None,
-    measured: None,
+    measured: Some(42),
     expects: &[],
     on: On::NewMachines(run),
 };
