@@ -231,9 +231,7 @@ impl Book {
             .nodes
             .values()
             .filter(|node| node.is_live(now, &self.rules));
-        self.crew = live.fold((0, 0.0), |(count, rate), node| {
-            (count + 1, rate + node.rate.unwrap_or(0.0))
-        });
+        self.crew = crew(live);
         if self
             .history
             .last()
@@ -386,4 +384,16 @@ impl Book {
             })
         })
     }
+}
+
+/// How many nodes there are, and how many seeds per second they do together: those that have not shown it yet are taken to be
+/// as fast as the others are.
+fn crew<'a>(nodes: impl Iterator<Item = &'a Node>) -> (usize, f64) {
+    let (mut count, mut rates) = (0, Vec::new());
+    for node in nodes {
+        count += 1;
+        rates.extend(node.rate);
+    }
+    let mean = rates.iter().sum::<f64>() / rates.len().max(1) as f64;
+    (count, mean * count as f64)
 }

@@ -44,7 +44,8 @@ pub(crate) const RENEWALS: f64 = 30.0;
 /// A node without a loan that was not heard of for so many seconds is away.
 const ABSENT: f64 = 30.0;
 
-/// Lent to a node of which no speed is known: some seconds of the slowest machine's work.
+/// Lent to a node of which no speed is known, or whose results are all computed again: some seconds of the slowest
+/// machine's work.
 const FIRST_SEEDS: u64 = 1 << 14;
 /// Less is not worth asking for.
 const LEAST_SEEDS: u64 = 1 << 8;
@@ -84,7 +85,7 @@ impl Node {
 
     /// How many seeds to lend it, when `open` are left for nodes that together do `total_rate` seeds per second.
     pub(crate) fn portion(&self, rules: &Rules, open: u64, total_rate: f64, live: usize) -> u64 {
-        let Some(rate) = self.rate else {
+        let Some(rate) = self.rate.filter(|_| self.results >= rules.first) else {
             return FIRST_SEEDS
                 .min(open / (2 * live.max(1) as u64))
                 .max(LEAST_SEEDS);
@@ -115,21 +116,23 @@ mod tests {
     };
 
     #[test]
-    fn portions_are_about_a_minute_and_smaller_near_the_end() {
-        // The node's rate, seeds that are open, the rate of all, how many nodes; what it gets.
+    fn portions_are_about_a_minute_and_smaller_for_the_new_and_near_the_end() {
+        // The node's rate and results, seeds that are open, the rate of all, how many nodes; what it gets.
         let cases = [
-            (None, 1 << 32, 0.0, 1, 1 << 14),
-            (None, 1 << 14, 0.0, 4, 1 << 11),
-            (None, 10, 0.0, 4, 256),
-            (Some(1e6), 1 << 32, 8e6, 8, 60_000_000),
-            (Some(1e6), 160_000_000, 8e6, 8, 10_000_000),
-            (Some(1e6), 1_000_000, 8e6, 8, 1_000_000),
-            (Some(1e5), 160_000_000, 8e6, 8, 1_000_000),
-            (Some(1.0), 160_000_000, 8e6, 8, 256),
+            (None, 0, 1 << 32, 0.0, 1, 1 << 14),
+            (None, 0, 1 << 14, 0.0, 4, 1 << 11),
+            (None, 0, 10, 0.0, 4, 256),
+            (Some(1e6), 1, 1 << 32, 8e6, 8, 1 << 14),
+            (Some(1e6), 2, 1 << 32, 8e6, 8, 60_000_000),
+            (Some(1e6), 2, 160_000_000, 8e6, 8, 10_000_000),
+            (Some(1e6), 2, 1_000_000, 8e6, 8, 1_000_000),
+            (Some(1e5), 2, 160_000_000, 8e6, 8, 1_000_000),
+            (Some(1.0), 2, 160_000_000, 8e6, 8, 256),
         ];
-        for (rate, open, total, live, expected) in cases {
+        for (rate, results, open, total, live, expected) in cases {
             let node = Node {
                 rate,
+                results,
                 ..Node::default()
             };
             assert_eq!(
