@@ -6,7 +6,7 @@ use std::thread;
 
 use crate::context::Context;
 use crate::provision::limited;
-use crate::remote::{Remote, quoted};
+use crate::remote::{Remote, command_line};
 
 /// Run a command on all nodes at once, each line of output with its node's name before it.
 #[derive(Debug, clap::Args)]
@@ -19,7 +19,7 @@ pub(crate) struct Args {
     /// Only these nodes.
     #[arg(long, value_name = "NODE", value_delimiter = ',')]
     limit: Vec<String>,
-    /// The command and its arguments, as they are.
+    /// The command and its arguments, as they are; or one word that the nodes' shells read, as ssh has it.
     #[arg(last = true, required = true)]
     command: Vec<String>,
 }
@@ -28,9 +28,8 @@ pub(crate) fn run(context: &Context, args: &Args) -> anyhow::Result<ExitCode> {
     let cluster = context.cluster()?;
     let nodes = limited(&cluster, &args.limit)?;
     let remote = Remote::open(context, &cluster)?;
-    let words: Vec<_> = args.command.iter().map(|word| quoted(word)).collect();
     // Both kinds of output, in the order in which they come.
-    let command = format!("exec 2>&1; {}", words.join(" "));
+    let command = format!("exec 2>&1; {}", command_line(&args.command));
     let width = nodes.iter().map(|node| node.name.len()).max().unwrap_or(0);
 
     let on = |node: &str| match remote.run(node, &command, &b""[..], |line| {

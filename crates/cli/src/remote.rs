@@ -371,6 +371,18 @@ fn explained(errors: &str) -> String {
     }
 }
 
+/// What a node's shell is to read: several words are a program and its arguments, and a single one is a line of its own.
+pub(crate) fn command_line(words: &[String]) -> String {
+    match words {
+        [line] => line.clone(),
+        words => words
+            .iter()
+            .map(|word| quoted(word))
+            .collect::<Vec<_>>()
+            .join(" "),
+    }
+}
+
 /// A word as a shell takes it literally.
 pub(crate) fn quoted(word: &str) -> String {
     let plain = |c: char| c.is_ascii_alphanumeric() || "-_./:=@%+,".contains(c);
@@ -383,6 +395,18 @@ pub(crate) fn quoted(word: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn one_word_is_a_line_for_the_shell_and_more_are_a_program_and_its_arguments() {
+        let cases = [
+            (&["uptime; free"][..], "uptime; free"),
+            (&["echo", "a  b", "$HOME"], "echo 'a  b' '$HOME'"),
+        ];
+        for (words, line) in cases {
+            let words: Vec<_> = words.iter().map(|&word| word.to_owned()).collect();
+            assert_eq!(command_line(&words), line);
+        }
+    }
 
     /// A `sudo` that knows whoever gave the password by the parent, as the real one does without a terminal.
     const SUDO: &str = r#"#!/bin/sh

@@ -7,18 +7,19 @@ use anyhow::Context as _;
 
 use crate::context::Context;
 use crate::failure::Usage;
-use crate::remote::{Remote, quoted};
+use crate::remote::{Remote, command_line};
 
 /// Log in to a node, or run a command on it.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
   bramble ssh manager1
-  bramble ssh worker3 -- journalctl --unit docker --lines 20")]
+  bramble ssh worker3 -- journalctl --unit docker --lines 20
+  bramble ssh worker3 -- 'uptime; free --mebi'")]
 pub(crate) struct Args {
     /// The node, by its name or an alias.
     node: String,
-    /// A command and its arguments, as they are.
+    /// A command and its arguments, as they are; or one word that the node's shell reads, as ssh has it.
     #[arg(last = true)]
     command: Vec<String>,
 }
@@ -41,8 +42,7 @@ pub(crate) fn run(context: &Context, args: &Args) -> anyhow::Result<ExitCode> {
     let mut ssh = remote.ssh();
     ssh.arg(&args.node);
     if !args.command.is_empty() {
-        let words: Vec<_> = args.command.iter().map(|word| quoted(word)).collect();
-        ssh.arg("--").arg(words.join(" "));
+        ssh.arg("--").arg(command_line(&args.command));
     }
     // It takes this process's place: terminal, signals and exit code are its own.
     Err(ssh.exec()).context("cannot start `ssh`; is the OpenSSH client installed?")
