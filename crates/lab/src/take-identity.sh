@@ -21,6 +21,11 @@ if [ "$user" != pi ]; then
 fi
 hostname "$(cat /etc/hostname)"
 
+# The journal goes on under the machine's old id; whoever reads it looks for the new one.
+for old in /run/log/journal/*/; do
+    [ ! -d "$old" ] || ln -s "$(basename "$old")" "/run/log/journal/$(cat /etc/machine-id)"
+done
+
 [ ! -x $identity/configure ] || $identity/configure
 
 systemctl start ssh.service

@@ -24,6 +24,9 @@ pub(super) const SCENARIO: Scenario = Scenario {
 /// What a boot of a machine is known by.
 const BOOT: &[&str] = &["cat", "/proc/sys/kernel/random/boot_id"];
 
+/// What a machine has noted lately, under its own name.
+const JOURNAL: &[&str] = &["sudo", "journalctl", "--quiet", "--lines=5"];
+
 fn run(rehearsal: &mut Rehearsal) -> Result<()> {
     let (report, operator, nodes) = (
         rehearsal.report,
@@ -34,6 +37,12 @@ fn run(rehearsal: &mut Rehearsal) -> Result<()> {
         for node in nodes {
             let model = operator.look(&node.name, &["uname", "-mr"])?;
             ensure!(model.contains("aarch64"), "{} is {model}", node.name);
+            let journal = operator.look(&node.name, JOURNAL)?;
+            ensure!(
+                journal.contains(&node.name),
+                "{}'s journal says nothing of it: {journal}",
+                node.name
+            );
             stage.note(model.trim());
         }
         anyhow::Ok(())
