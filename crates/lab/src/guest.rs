@@ -4,7 +4,8 @@
 //!   it has started and stopped Docker once, if there is one, and left containerd running;
 //! - a unit that takes an identity from a disk when one is plugged in (see [`crate::identity`]), once;
 //! - a unit that says on the console when the machine is online again after a later boot;
-//! - a console that is logged in already.
+//! - a console that is logged in already;
+//! - warnings of the journal on the console, so that a unit that fails is seen there.
 //!
 //! What else is different is in [`crate::hardware`].
 
@@ -48,6 +49,11 @@ pub fn layer() -> Layer {
         .symlink(
             "etc/systemd/system/multi-user.target.wants/bramble-online.service",
             "/etc/systemd/system/bramble-online.service",
+        )
+        .file(
+            "etc/systemd/journald.conf.d/90-bramble-lab.conf",
+            0o644,
+            JOURNAL,
         )
         .file("usr/lib/bramble/say-online", 0o755, SAY_ONLINE)
         .file("usr/lib/bramble/settle", 0o755, include_str!("settle.sh"))
@@ -108,6 +114,12 @@ const SAY_ONLINE: &str = "#!/bin/sh
 set -eu
 /usr/lib/systemd/systemd-networkd-wait-online --interface=eth0:routable --timeout=0
 echo 'bramble-lab: online' > /dev/console
+";
+
+/// systemd says at this level that a unit has failed; what it writes to the console by itself ends with the boot.
+const JOURNAL: &str = "[Journal]
+ForwardToConsole=yes
+MaxLevelConsole=warning
 ";
 
 const AUTOLOGIN: &str = "[Service]

@@ -80,12 +80,13 @@ pub const DIFFERENCES: &[Difference] = &[
     Difference {
         what: "console",
         card: "a screen, and ttyS1 on the header",
-        lab: "ttyAMA0, logged and watched, with root logged in",
+        lab: "ttyAMA0, logged and watched, with the journal's warnings, and root logged in",
         so: "who has the lab has root, as who has the Pi has",
         by: &[
             "-serial ",
             "kernel: console=",
             "kernel: quiet",
+            "file: etc/systemd/journald.conf.d/90-bramble-lab.conf",
             "file: etc/systemd/system/serial-getty@ttyAMA0.service.d/autologin.conf",
         ],
     },
