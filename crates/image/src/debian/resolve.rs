@@ -35,7 +35,10 @@ pub fn resolve(
         lock.image = old.image.clone();
     }
     let kept = match old {
-        Some(old) if !update.is_empty() => kept(store, mirrors, old, update)?,
+        Some(old) if !update.is_empty() => {
+            known(update, old, sets)?;
+            kept(store, mirrors, old, update)?
+        }
         _ => Vec::new(),
     };
     let dir = tempfile::tempdir().context("cannot make a temporary directory")?;
@@ -63,13 +66,22 @@ pub fn resolve(
     Ok(lock)
 }
 
-/// The locked packages that are to stay, from the store where the mirrors no longer have them.
-fn kept(store: &Store, mirrors: &Mirrors, old: &LockFile, update: &[String]) -> Result<Vec<Deb>> {
+/// A package that is to be updated is locked already, or somebody asks for it from now on.
+fn known(update: &[String], old: &LockFile, sets: &[Set]) -> Result<()> {
     for name in update {
-        if !old.package.iter().any(|package| package.name == *name) {
-            bail!("the lock file has no package {name} to update");
+        let locked = old.package.iter().any(|package| package.name == *name);
+        let asked = sets.iter().any(|set| set.packages.contains(&&**name));
+        if !locked && !asked {
+            bail!(
+                "the lock file has no package {name} to update, and nothing that is built asks for it"
+            );
         }
     }
+    Ok(())
+}
+
+/// The locked packages that are to stay, from the store where the mirrors no longer have them.
+fn kept(store: &Store, mirrors: &Mirrors, old: &LockFile, update: &[String]) -> Result<Vec<Deb>> {
     let stay = |package: &&Package| !update.contains(&package.name);
     fetch::fetch(
         store,
@@ -283,6 +295,30 @@ mod tests {
         ] {
             let error = apt().package(&wrong).unwrap_err().to_string();
             assert!(error.contains("no package"), "{error}");
+        }
+    }
+
+    #[test]
+    fn what_is_updated_is_locked_or_asked_for() {
+        let mut old = LockFile::new(SUITE);
+        old.package = vec![Package {
+            name: "locked".to_owned(),
+            version: String::new(),
+            architecture: String::new(),
+            archive: String::new(),
+            file: String::new(),
+            size: 0,
+            sha256: String::new(),
+            sets: BTreeSet::new(),
+        }];
+        let sets = [Set {
+            name: "node",
+            packages: vec!["asked-for"],
+            along: Along::Nothing,
+        }];
+        for (name, expected) in [("locked", true), ("asked-for", true), ("neither", false)] {
+            let found = known(&[name.to_owned()], &old, &sets);
+            assert_eq!(found.is_ok(), expected, "{name}: {found:?}");
         }
     }
 
