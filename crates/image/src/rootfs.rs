@@ -4,19 +4,23 @@
 //! initramfs, which takes more than half of a plain build, is kept out and made on the host (see
 //! [`crate::initramfs`]), and packages are decompressed here (see [`crate::debian::repository`]).
 
+use std::env;
+use std::ffi::OsString;
 use std::fs::{self, File};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, Result, bail};
 use bramble_store::{Artifact, Key};
+use tempfile::TempDir;
 
 use crate::debian::{Along, SUITE, Set, repository};
 use crate::layer::Layer;
 use crate::{EPOCH, Inputs};
 
 /// Raised when the same inputs would be built into something else.
-const VERSION: u32 = 2;
+const VERSION: u32 = 3;
 
 /// The file that a root file system is, in the store.
 const ARCHIVE: &str = "rootfs.tar";
@@ -45,6 +49,8 @@ const NODE_PACKAGES: &[&str] = &[
     "sudo",
     "systemd-resolved",
     "systemd-sysv",
+    // A Pi has no clock that runs without power, and the certificates of a swarm have dates.
+    "systemd-timesyncd",
     "udev",
 ];
 
@@ -99,6 +105,13 @@ fn restore(program: &str) -> String {
         r#"rm "$1/usr/sbin/{program}" && chroot "$1" dpkg-divert --quiet --local --rename --divert /usr/sbin/{program}.real --remove /usr/sbin/{program}"#
     )
 }
+
+/// What of the caller's environment reaches a build: where things are, and what some let programs tell the time by.
+/// Of what else is set there, packages' scripts would make something of their own.
+const INHERITED: [&str; 4] = ["HOME", "LD_PRELOAD", "PATH", "TMPDIR"];
+
+/// With this begin the variables by which whoever started a build finds it again. Nothing in it reads them.
+const OURS: &str = "BRAMBLE_";
 
 /// Run at the very end: what says when and where it was built, and what is made anew where it is missing.
 const CLEAN: &[&str] = &[
@@ -327,17 +340,21 @@ impl Recipe {
             .text("base", base.map_or("", |base| base.key.hex()))
             .finish()?;
         let artifact = inputs.store.get_or_build(&key, |dir| {
-            let repository = dir.join("packages");
             let mut debs = packages.fetch()?;
             // What is installed already need not be found again, but a repository must not be empty.
             debs.retain(|deb| {
                 !base.is_some_and(|base| deb.package.sets.contains(base.set))
                     || self.packages.contains(&deb.package.name.as_str())
             });
+            let shared = shared_dir()?;
+            let repository = shared.path().join("packages");
             repository::write(&debs, &repository)?;
-            let base = base.map(RootFs::archive);
-            self.build(base.as_deref(), &repository, dir)?;
-            Ok(fs::remove_dir_all(&repository)?)
+            let copy = shared.path().join(ARCHIVE);
+            if let Some(base) = base {
+                fs::copy(base.archive(), &copy).context("cannot copy a root file system")?;
+            }
+            share(shared.path())?;
+            self.build(base.map(|_| &*copy), &repository, dir)
         })?;
         Ok(RootFs {
             artifact,
@@ -352,7 +369,11 @@ impl Recipe {
         let file = File::create(&log).with_context(|| format!("cannot write {}", log.display()))?;
         let status = Command::new(&argv[0])
             .args(&argv[1..])
+            .env_clear()
+            .envs(inherited(env::vars_os()))
             .env("SOURCE_DATE_EPOCH", EPOCH.to_string())
+            // A Pi 4's. QEMU's own choice signs return addresses, and takes a fifth longer over it.
+            .env("QEMU_CPU", "cortex-a72")
             .env("LC_ALL", "C.UTF-8")
             .env("TZ", "UTC")
             .stdout(file.try_clone()?)
@@ -372,6 +393,43 @@ impl Recipe {
         }
         Ok(())
     }
+}
+
+/// What of an environment a build inherits.
+fn inherited(
+    all: impl Iterator<Item = (OsString, OsString)>,
+) -> impl Iterator<Item = (OsString, OsString)> {
+    all.filter(|(name, _)| {
+        let name = name.to_string_lossy();
+        INHERITED.contains(&&*name) || name.starts_with(OURS)
+    })
+}
+
+/// A directory for what `mmdebstrap` reads. Without being root itself, it reads with ids that are nobody's, and homes,
+/// where the store is, are often closed to these.
+fn shared_dir() -> Result<TempDir> {
+    // Memory often stands behind /tmp, and all packages unpacked are larger than some.
+    let large = [Path::new("/var/tmp").to_owned(), env::temp_dir()];
+    let large = large.iter().find(|dir| dir.is_dir());
+    let large = large.context("there is no directory for temporary files")?;
+    tempfile::Builder::new()
+        .prefix("bramble-packages-")
+        .tempdir_in(large)
+        .with_context(|| format!("cannot make a directory in {}", large.display()))
+}
+
+/// Lets everybody read what is below `path`, whatever the umask said.
+fn share(path: &Path) -> Result<()> {
+    let failed = || format!("cannot let others read {}", path.display());
+    let is_dir = path.is_dir();
+    let mode = if is_dir { 0o755 } else { 0o644 };
+    fs::set_permissions(path, fs::Permissions::from_mode(mode)).with_context(failed)?;
+    if is_dir {
+        for entry in fs::read_dir(path).with_context(failed)? {
+            share(&entry.with_context(failed)?.path())?;
+        }
+    }
+    Ok(())
 }
 
 /// A root file system in the store.
@@ -414,6 +472,41 @@ mod tests {
         };
         insta::assert_snapshot!("node", shown(node(), None));
         insta::assert_snapshot!("household", shown(household(), Some("/store/node.tar")));
+    }
+
+    #[test]
+    fn of_an_environment_little_reaches_a_build() {
+        let kept = |name: &str| {
+            let all = [(name.into(), "value".into())];
+            inherited(all.into_iter()).count() == 1
+        };
+        for (name, expected) in [
+            ("PATH", true),
+            ("TMPDIR", true),
+            ("BRAMBLE_RUN", true),
+            ("DEBIAN_FRONTEND", false),
+            ("TAR_OPTIONS", false),
+            ("LANG", false),
+        ] {
+            assert_eq!(kept(name), expected, "{name}");
+        }
+    }
+
+    #[test]
+    fn what_is_shared_is_open_to_all() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let (below, file) = (dir.path().join("a/b"), dir.path().join("a/b/c"));
+        fs::create_dir_all(&below).expect("made");
+        fs::write(&file, "").expect("written");
+        for path in [&below, &file] {
+            fs::set_permissions(path, fs::Permissions::from_mode(0o700)).expect("closed");
+        }
+        share(dir.path()).expect("shared");
+        let mode = |path: &Path| fs::metadata(path).expect("there").permissions().mode() & 0o777;
+        assert_eq!(
+            [mode(dir.path()), mode(&below), mode(&file)],
+            [0o755, 0o755, 0o644]
+        );
     }
 
     #[test]
