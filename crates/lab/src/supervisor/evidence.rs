@@ -7,7 +7,9 @@ use std::thread;
 
 use anyhow::{Context, Result, ensure};
 
-use super::{Answer, Running, Supervisor};
+use super::Supervisor;
+use super::machines::Running;
+use super::requests::Answer;
 use crate::definition::Reply;
 use crate::switch::GATEWAY;
 

@@ -7,7 +7,9 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result, bail};
 
-use super::{Answer, Message, Running, Supervisor, failed};
+use super::machines::Running;
+use super::requests::{Answer, failed};
+use super::{Message, Supervisor};
 use crate::deed::{self, Deed};
 use crate::definition::{Happened, Reply, Start};
 use crate::fault::{Affliction, Fault};
