@@ -26,7 +26,7 @@ enum What {
     /// reference of the tests, in turn; then instructions per seed on ARM64, counted by QEMU
     Kernel {
         /// Seeds to a measurement
-        #[arg(long, value_name = "N", default_value_t = 65_536)]
+        #[arg(long, value_name = "N", default_value_t = 262_144)]
         seeds: u64,
         /// Do not count ARM64 instructions, which takes some minutes
         #[arg(long)]
