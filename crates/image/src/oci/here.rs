@@ -36,6 +36,7 @@ pub fn redis_of_here(version: &str, out: &Path) -> Result<()> {
         version: version.to_owned(),
         architecture: Architecture::OfThisMachine,
         description: REDIS.description,
+        licences: None,
         files,
         run: REDIS.run,
     };

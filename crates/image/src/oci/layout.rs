@@ -27,6 +27,8 @@ pub struct Image {
     pub version: String,
     /// One sentence that says what it is.
     pub description: &'static str,
+    /// Of what is in it, as an SPDX expression; `None` if it is not handed on.
+    pub licences: Option<String>,
     /// What its programs were compiled for.
     pub architecture: Architecture,
     /// All that is in it.
@@ -193,14 +195,22 @@ fn manifest(image: &Image, config: &Blob, layer: &Blob) -> Value {
     })
 }
 
+/// The names of OCI's specification. There is no revision among them: what does not change with a commit keeps its
+/// digest.
 fn labels(image: &Image) -> Value {
-    json!({
+    let mut labels = json!({
         "org.opencontainers.image.created": CREATED,
         "org.opencontainers.image.description": image.description,
         "org.opencontainers.image.source": env!("CARGO_PKG_REPOSITORY"),
         "org.opencontainers.image.title": image.name,
+        "org.opencontainers.image.url": env!("CARGO_PKG_REPOSITORY"),
+        "org.opencontainers.image.vendor": "bramble",
         "org.opencontainers.image.version": image.version,
-    })
+    });
+    if let Some(licences) = &image.licences {
+        labels["org.opencontainers.image.licenses"] = licences.as_str().into();
+    }
+    labels
 }
 
 /// The directory of content-addressed files in a layout.

@@ -55,6 +55,7 @@ pub fn installed(
             name,
             version: tag.clone(),
             description,
+            licences: None,
             architecture: Architecture::OfThisMachine,
             files: layer,
             run: run.clone(),

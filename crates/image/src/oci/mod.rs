@@ -6,6 +6,7 @@
 mod closure;
 mod here;
 pub mod layout;
+mod licences;
 pub mod local;
 
 use std::path::Path;
@@ -21,7 +22,7 @@ pub use here::redis_of_here;
 use layout::{Architecture, Image, Run};
 
 /// Raise it when the images come out differently from the same inputs.
-const RECIPE: u32 = 5;
+const RECIPE: u32 = 6;
 
 /// Who runs Redis and the search service: nobody on any node.
 const SERVICE_USER: u32 = 65532;
@@ -98,6 +99,12 @@ pub fn search(
             name,
             version: version.to_owned(),
             description,
+            // The C library is linked into the program.
+            licences: Some(format!(
+                "({}) AND {}",
+                env!("CARGO_PKG_LICENSE"),
+                licences::of(["libc6"])?
+            )),
             architecture,
             files,
             run,
@@ -246,7 +253,7 @@ fn image(recipe: &Recipe, version: &str, files: &Unpacked) -> Result<Image> {
         };
     }
     let mut list = String::new();
-    for package in packages {
+    for &package in &packages {
         let (path, text) = files.licence(package)?;
         layer = layer.file(&path, 0o644, text);
         let version = files.versions.get(package).map_or("", String::as_str);
@@ -263,6 +270,7 @@ fn image(recipe: &Recipe, version: &str, files: &Unpacked) -> Result<Image> {
         name: recipe.name,
         version: version.to_owned(),
         description: recipe.description,
+        licences: Some(licences::of(packages)?),
         architecture: Architecture::Arm64,
         files: layer,
         run: recipe.run.clone(),

@@ -10,6 +10,7 @@ fn sample() -> Image {
         name: "sample",
         version: "1.2.3".to_owned(),
         description: "A sample",
+        licences: Some("MIT OR Apache-2.0".to_owned()),
         architecture: Architecture::Arm64,
         files: base(7, "sample").file("sample", 0o755, "#!/bin/sh\n"),
         run: Run {
@@ -79,6 +80,10 @@ fn other_tools_agree_with_the_layout() {
         assert_eq!(seen["Digest"], digest.to_string());
         assert_eq!(seen["Architecture"], "arm64");
         assert_eq!(seen["Labels"]["org.opencontainers.image.title"], "sample");
+        assert_eq!(
+            seen["Labels"]["org.opencontainers.image.licenses"],
+            "MIT OR Apache-2.0"
+        );
     }
     if let Some(printed) = printed(
         "skopeo",
