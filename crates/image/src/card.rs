@@ -4,10 +4,10 @@
 //! partition, which `bramble flash` writes and the first boot takes away ([`identity`]).
 
 use std::collections::BTreeMap;
-use std::fs::{self, File};
+use std::fs::{self, File, Permissions};
 use std::io::{self, BufReader};
 use std::ops::Range;
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, PermissionsExt};
 use std::path::Path;
 
 use anyhow::{Context, Result, bail};
@@ -243,21 +243,34 @@ pub fn assemble(boot: &BTreeMap<String, Vec<u8>>, root: &Path, out: &Path) -> Re
     copy_sparse(&root, length, &disk, place.start).with_context(failed)
 }
 
-/// Compresses the file `image` to `out` with Zstandard.
+/// Compresses the file `image` to `out` with Zstandard. What is called `out` is whole, or not there.
 ///
 /// # Errors
 /// A file cannot be read or written.
 pub fn compress(image: &Path, out: &Path) -> Result<()> {
+    let failed = || format!("cannot compress {} to {}", image.display(), out.display());
+    let dir = match out.parent() {
+        Some(dir) if dir != Path::new("") => dir,
+        _ => Path::new("."),
+    };
+    let partial = tempfile::Builder::new()
+        .permissions(Permissions::from_mode(0o666))
+        .tempfile_in(dir)
+        .with_context(failed)?;
+    packed(image, partial.as_file()).with_context(failed)?;
+    partial.persist(out).with_context(failed)?;
+    Ok(())
+}
+
+fn packed(image: &Path, out: &File) -> io::Result<()> {
     /// Beyond it, an image gets little smaller for a lot of time.
     const LEVEL: i32 = 9;
-    let failed = || format!("cannot compress {} to {}", image.display(), out.display());
-    let from = File::open(image).with_context(failed)?;
-    let mut packed = zstd::Encoder::new(File::create(out).with_context(failed)?, LEVEL)?;
+    let from = File::open(image)?;
+    let mut packed = zstd::Encoder::new(out, LEVEL)?;
     packed.include_checksum(true)?;
     packed.set_pledged_src_size(Some(from.metadata()?.len()))?;
-    io::copy(&mut BufReader::with_capacity(1 << 20, from), &mut packed).with_context(failed)?;
-    packed.finish().with_context(failed)?;
-    Ok(())
+    io::copy(&mut BufReader::with_capacity(1 << 20, from), &mut packed)?;
+    packed.finish()?.sync_all()
 }
 
 /// The sector with the partition table of up to four `(type, bytes)`.

@@ -114,6 +114,18 @@ fn the_same_parts_give_the_same_image_and_map() {
 }
 
 #[test]
+fn what_cannot_be_compressed_leaves_what_was_there() {
+    let dir = tempfile::tempdir().unwrap();
+    let packed = dir.path().join("card.img.zst");
+    fs::write(&packed, "the last one").unwrap();
+    // It opens, and cannot be read.
+    let error = card::compress(dir.path(), &packed).unwrap_err().to_string();
+    assert!(error.starts_with("cannot compress "), "{error}");
+    assert_eq!(fs::read_to_string(&packed).unwrap(), "the last one");
+    assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
+}
+
+#[test]
 fn what_the_map_leaves_out_does_not_matter() {
     let dir = tempfile::tempdir().unwrap();
     let image = image(dir.path(), "card.img");

@@ -87,8 +87,11 @@ pub(crate) fn damage(artefact: &Path) -> Result<Option<String>> {
 pub(crate) fn write(artefact: &Path, sums: &Sums) -> io::Result<()> {
     let thread = format!("{}-{:?}", std::process::id(), std::thread::current().id());
     let own = artefact.with_extension(format!("sums.{thread}"));
-    fs::write(&own, sums.render())?;
-    fs::rename(&own, path(artefact))
+    let written = fs::write(&own, sums.render()).and_then(|()| fs::rename(&own, path(artefact)));
+    if written.is_err() {
+        fs::remove_file(&own).ok();
+    }
+    written
 }
 
 /// Where the sums of the artefact at `artefact` are: beside it.

@@ -2,6 +2,7 @@
 
 use std::cell::Cell;
 use std::fs;
+use std::io::Write;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::process::Command;
@@ -148,5 +149,18 @@ fn on_a_small_disk() {
         assert_eq!(store.list().unwrap(), []);
     }
     assert_eq!(attempts.get(), 2);
+
+    // What fits, but leaves no room for what is to stand beside it.
+    let to_the_brim = store.get_or_build(&key(), |dir| {
+        fill(dir)?;
+        let mut rest = fs::File::create(dir.join("rest"))?;
+        while rest.write_all(&[1; 4096]).is_ok() {}
+        Ok(())
+    });
+    let error = format!("{:#}", to_the_brim.unwrap_err());
+    assert!(error.contains("cannot publish"), "{error}");
+    assert!(error.ends_with("(os error 28)"), "{error}");
+    let left_over: Vec<_> = fs::read_dir(store.root().join("thing")).unwrap().collect();
+    assert!(left_over.is_empty(), "{left_over:?}");
     assert!(is_whole(&store.get_or_build(&key(), fill).unwrap()));
 }
