@@ -133,6 +133,8 @@ fn raspberry_pi_os_gets_what_its_age_reads() {
     let old = format!("{line} init=/usr/lib/raspberrypi-sys-mods/firstboot");
     desk.image("bookworm.img", &[("cmdline.txt", &old)]);
     desk.image("strange.img", &[("cmdline.txt", line)]);
+    let older = format!("{line} init=/usr/lib/raspi-config/init_resize.sh");
+    desk.image("bullseye.img", &[("cmdline.txt", &older)]);
 
     let ran = desk.bramble(&["flash", "--base", "trixie.img", "worker2=t.img", "--json"]);
     assert!(ran.status.success(), "{}", said(&ran));
@@ -163,13 +165,15 @@ fn raspberry_pi_os_gets_what_its_age_reads() {
     assert_eq!(custom["system"]["hostname"].as_str(), Some("worker2"));
     assert_eq!(desk.on("b.img", "ssh"), Some(String::new()));
 
-    let ran = desk.bramble(&["flash", "--base", "strange.img", "worker2=s.img"]);
-    assert_eq!(ran.status.code(), Some(2));
-    assert!(
-        said(&ran).contains("--system bookworm or --system trixie"),
-        "{}",
-        said(&ran)
-    );
+    for (image, expected) in [
+        ("strange.img", "--system bookworm or --system trixie"),
+        ("bullseye.img", "take an image of version 12 or later"),
+    ] {
+        let ran = desk.bramble(&["flash", "--base", image, "worker2=s.img"]);
+        assert_eq!(ran.status.code(), Some(2));
+        assert!(said(&ran).contains(expected), "{}", said(&ran));
+        assert!(!desk.path("s.img").exists());
+    }
 }
 
 #[test]

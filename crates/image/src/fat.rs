@@ -22,19 +22,48 @@ pub fn partition(disk: &File) -> Result<Range<u64>> {
     /// What a partition table calls FAT16 and FAT32.
     const FAT: [u8; 4] = [0x06, 0x0b, 0x0c, 0x0e];
     let size = disk.metadata()?.len();
+    let is_boot = |(kind, bytes): &(u8, Range<u64>)| FAT.contains(kind) && bytes.end <= size;
+    match partitions(disk)?.into_iter().find(is_boot) {
+        Some((_, bytes)) => Ok(bytes),
+        None => {
+            bail!("the image has no boot partition: none of its partitions is of a kind of FAT")
+        }
+    }
+}
+
+/// Whether an image of a disk is as long as its partition table says; it is not where a download was cut off.
+///
+/// # Errors
+/// A partition ends beyond the image, or that cannot be read.
+pub fn is_whole(image: &File) -> Result<()> {
+    let size = image.metadata()?.len();
+    let ends = partitions(image)?.into_iter().map(|(_, bytes)| bytes.end);
+    match ends.max() {
+        Some(end) if end > size => bail!(
+            "it ends at byte {size}, and its partitions at byte {end}: was it downloaded whole?"
+        ),
+        _ => Ok(()),
+    }
+}
+
+/// Kind and bytes of the partitions in a disk's first sector.
+fn partitions(disk: &File) -> Result<Vec<(u8, Range<u64>)>> {
+    /// Says that another kind of table is in use, and reaches as far as can be said here.
+    const PROTECTIVE: u8 = 0xee;
     let mut sector = [0; 512];
     disk.read_exact_at(&mut sector, 0)?;
-    for entry in sector[446..510].chunks_exact(16) {
+    let entry = |entry: &[u8]| {
         let number = |at: usize| {
             let bytes = [at, at + 1, at + 2, at + 3].map(|index| entry[index]);
             u64::from(u32::from_le_bytes(bytes))
         };
         let bytes = number(8) * 512..(number(8) + number(12)) * 512;
-        if FAT.contains(&entry[4]) && bytes.end <= size && !bytes.is_empty() {
-            return Ok(bytes);
-        }
-    }
-    bail!("the image has no boot partition: none of its partitions is of a kind of FAT")
+        (entry[4], bytes)
+    };
+    let entries = sector[446..510].chunks_exact(16).map(entry);
+    Ok(entries
+        .filter(|(kind, bytes)| *kind != PROTECTIVE && !bytes.is_empty())
+        .collect())
 }
 
 /// A partition of a disk, or of an image of one.

@@ -16,7 +16,7 @@ use crate::state::State;
 pub(crate) enum System {
     /// Made by `cargo xtask image`
     Bramble,
-    /// Raspberry Pi OS 12, or Debian's age before cloud-init
+    /// Raspberry Pi OS 12, from before cloud-init
     Bookworm,
     /// Raspberry Pi OS 13 and later: cloud-init
     Trixie,
@@ -38,10 +38,15 @@ impl System {
         }
         let command_line = partition.read("cmdline.txt")?.unwrap_or_default();
         let command_line = String::from_utf8_lossy(&command_line).into_owned();
-        if command_line.contains("raspberrypi-sys-mods/firstboot")
-            || command_line.contains("init_resize")
-        {
+        if command_line.contains("raspberrypi-sys-mods/firstboot") {
             return Ok(System::Bookworm);
+        }
+        if command_line.contains("init_resize") {
+            return Err(Usage::new(
+                "the image is of Raspberry Pi OS 11 or older, whose first boot takes neither a name nor keys",
+            )
+            .help("take an image of version 12 or later")
+            .into());
         }
         Err(
             Usage::new("the image's boot partition does not say what its first boot understands")

@@ -45,6 +45,9 @@ pub(crate) struct Device {
     pub(crate) read_only: bool,
     /// What it is in use for: mount points, swap, other devices made of it.
     pub(crate) used: Vec<String>,
+    /// Another one whenever another medium is put in; empty before Linux 5.15.
+    #[serde(skip)]
+    pub(crate) sequence: String,
 }
 
 impl Device {
@@ -154,6 +157,7 @@ impl Kernel {
             removable: fact("removable") == "1",
             read_only: fact("ro") == "1",
             used: self.uses(name, &real),
+            sequence: fact("diskseq"),
         })
     }
 
@@ -262,6 +266,18 @@ impl Target {
             Target::File(path) => path,
         }
     }
+
+    /// Whether it is the same medium as `other`, of the same path; files are.
+    pub(crate) fn is_still(&self, other: &Target) -> bool {
+        match (self, other) {
+            (Target::Device(one), Target::Device(two)) => {
+                let known = |device: &Device| (device.name(), device.size, device.sequence.clone());
+                known(one) == known(two)
+            }
+            (Target::File(_), Target::File(_)) => true,
+            _ => false,
+        }
+    }
 }
 
 /// Where a line of mountinfo (see proc(5)) says that this device is mounted. Some file systems have a number of
@@ -306,7 +322,37 @@ mod tests {
             removable: true,
             read_only: false,
             used: Vec::new(),
+            sequence: "7".to_owned(),
         }
+    }
+
+    #[test]
+    fn another_card_is_told_from_the_one_that_was_shown() {
+        let shown = Target::Device(card());
+        let changed = |change: fn(&mut Device)| {
+            let mut device = card();
+            change(&mut device);
+            Target::Device(device)
+        };
+        let file = Target::File("/dev/sdb".into());
+        for (what, now, expected) in [
+            ("the same", changed(|_| ()), true),
+            (
+                "mounted since, which is found out when it is opened",
+                changed(|device| device.used.push("sdb1 is /media".to_owned())),
+                true,
+            ),
+            ("taken out", changed(|device| device.size = 0), false),
+            (
+                "another one of the same make",
+                changed(|device| device.sequence = "8".to_owned()),
+                false,
+            ),
+            ("a file in its place", file.clone(), false),
+        ] {
+            assert_eq!(now.is_still(&shown), expected, "{what}");
+        }
+        assert!(file.is_still(&Target::File("/dev/sdb".into())));
     }
 
     #[test]

@@ -66,6 +66,7 @@ impl Image {
             ))
             .into());
         }
+        fat::is_whole(&file).map_err(|error| Usage::new(format!("{shown}: {error}")))?;
         let ranges = match map_of(path)? {
             Some((map, place)) => {
                 map.check(&file)
@@ -324,6 +325,9 @@ mod tests {
         assert!(message(&path).starts_with("cannot open the image"));
         fs::write(&path, "not a disk").unwrap();
         assert!(message(&path).contains("it has no partition table"));
+        let beyond = 90 * 512;
+        fs::write(&path, &sample()[..beyond]).unwrap();
+        assert!(message(&path).contains("it ends at byte 46080, and its partitions at byte 49152"));
         let packed = zstd::encode_all(&sample()[..], 3).unwrap();
         fs::write(&path, &packed[..packed.len() / 2]).unwrap();
         assert!(

@@ -166,6 +166,7 @@ pub(crate) fn run(context: &Context, args: &Args) -> anyhow::Result<ExitCode> {
         return Ok(ExitCode::SUCCESS);
     }
     confirm(&jobs, args.yes)?;
+    still_there(&kernel, &jobs)?;
     report(&write_all(&jobs, !args.no_verify), args.json)
 }
 
@@ -326,6 +327,20 @@ fn confirm(jobs: &[Job<'_>], yes: bool) -> anyhow::Result<()> {
         "yes" => Ok(()),
         _ => bail!("nothing was written"),
     }
+}
+
+/// Cards are quickly swapped, and unpacking takes minutes: what is written to is what was shown.
+fn still_there(kernel: &Kernel, jobs: &[Job<'_>]) -> anyhow::Result<()> {
+    for Job { target, .. } in jobs {
+        let path = target.path();
+        if !kernel.target(path)?.is_still(target) {
+            bail!(
+                "{} is no longer what it was when you were asked: nothing was written",
+                path.display()
+            );
+        }
+    }
+    Ok(())
 }
 
 /// All cards at once, each at its own speed.
