@@ -9,6 +9,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 use bramble_image::disk::{self, Zeros};
 use bramble_image::initramfs;
+use bramble_image::layer::Layer;
 use bramble_image::rootfs::{self, RootFs};
 use bramble_store::{Artifact, Key, Store};
 
@@ -50,6 +51,16 @@ pub struct Recipe<'a> {
     pub memory: u32,
     /// The number of CPUs, the clones' as well.
     pub cpus: u8,
+}
+
+/// Files that a machine has besides those of its root file system. They are only read when its disk is made.
+pub struct More<'a> {
+    /// What they are called among the inputs of the disk.
+    pub name: &'a str,
+    /// What they are known by: other files have another.
+    pub key: &'a str,
+    /// Reads them.
+    pub files: &'a dyn Fn() -> Result<Layer>,
 }
 
 /// A saved machine.
@@ -103,11 +114,30 @@ impl Template {
         store: &Store,
         name: &str,
         rootfs: &RootFs,
+        size: (u32, u8),
+        supervisor: &[String],
+    ) -> Result<Template> {
+        Template::of_rootfs_with(store, name, rootfs, None, size, supervisor)
+    }
+
+    /// As [`Template::of_rootfs`], with more files.
+    ///
+    /// # Errors
+    /// As there, and when these files cannot be read.
+    pub fn of_rootfs_with(
+        store: &Store,
+        name: &str,
+        rootfs: &RootFs,
+        more: Option<&More>,
         (memory, cpus): (u32, u8),
         supervisor: &[String],
     ) -> Result<Template> {
         let (card, lab) = (rootfs::node_layer(), guest::layer());
-        let key = Key::builder(&format!("machine-{name}"), VERSION)
+        let mut key = Key::builder(&format!("machine-{name}"), VERSION);
+        if let Some(more) = more {
+            key = key.text(more.name, more.key);
+        }
+        let key = key
             .text("rootfs", rootfs.key.hex())
             .text("card", card.digest())
             .text("lab", lab.digest())
@@ -122,9 +152,10 @@ impl Template {
             let boot = initramfs::from_rootfs(&rootfs.archive(), initramfs::ROOT_MODULES)?;
             fs::write(dir.join("vmlinuz"), boot.kernel)?;
             fs::write(dir.join("initramfs"), boot.initramfs)?;
+            let more = more.map_or(Ok(Layer::new()), |more| (more.files)())?;
             disk::ext4(
                 &rootfs.archive(),
-                &card.clone().with(&lab),
+                &card.clone().with(&lab).with(&more),
                 DISK,
                 Zeros::Holes,
                 &dir.join("disk.img"),
