@@ -22,8 +22,8 @@ fi
 hostname "$(cat /etc/hostname)"
 
 # The journal goes on under the machine's old id; whoever reads it looks for the new one.
-for old in /run/log/journal/*/; do
-    [ ! -d "$old" ] || ln -s "$(basename "$old")" "/run/log/journal/$(cat /etc/machine-id)"
+for old in /run/log/journal/*/ /var/log/journal/*/; do
+    [ ! -d "$old" ] || ln -s "$(basename "$old")" "$(dirname "$old")/$(cat /etc/machine-id)"
 done
 
 [ ! -x $identity/configure ] || $identity/configure
