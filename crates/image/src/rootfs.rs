@@ -57,8 +57,9 @@ const NODE_PACKAGES: &[&str] = &[
 /// What the household machine has beyond a node: the router's and the NAS's daemons.
 const HOUSEHOLD_PACKAGES: &[&str] = &["dnsmasq-base", "nfs-kernel-server"];
 
-/// What a node has so that others can manage it: Ansible is written in Python, as are its modules for Docker.
-const PYTHON_PACKAGES: &[&str] = &["python3", "python3-docker"];
+/// What a node has so that others can manage it, as Raspberry Pi OS has: Ansible is written in Python, as are its modules for
+/// Docker and apt.
+const PYTHON_PACKAGES: &[&str] = &["python3", "python3-apt", "python3-docker"];
 
 /// Run in a node's root file system, leaves one without an engine. Whatever came with it goes too.
 const WITHOUT_ENGINE: &str = r#"chroot "$1" env DEBIAN_FRONTEND=noninteractive apt-get --quiet --yes --auto-remove purge docker.io docker-cli nfs-common python3-docker"#;
