@@ -21,7 +21,7 @@ pub(super) const SCENARIO: Scenario = Scenario {
     cluster: EIGHT_PI,
     nodes: THREE,
     stock: Stock::None,
-    measured: None,
+    measured: Some(281),
     expects: &[],
     on: On::Cluster(run),
 };
