@@ -10,6 +10,7 @@ use super::tools::{DENY, NEXTEST};
 use crate::doctor;
 use crate::lock;
 use crate::project::{cargo, log_path, run_logged};
+use crate::release;
 use crate::world;
 
 /// One thing that must hold.
@@ -59,6 +60,12 @@ pub(super) const STEPS: &[Step] = &[
         "the ARM64 program finds what others find",
         neon::run,
     ),
+    Step {
+        name: "release",
+        what: "what nodes get is the same when it is built elsewhere",
+        run: release,
+        last: true,
+    },
     Step {
         name: "vm-test",
         what: "the rehearsal: a cluster of emulated machines",
@@ -141,6 +148,17 @@ fn docs() -> Result<Outcome> {
 fn world() -> Result<Outcome> {
     world::run(true)?;
     Ok(Outcome::Done)
+}
+
+/// The rest of a release, with the image of a card, is built twice every night.
+fn release() -> Result<Outcome> {
+    match release::check_nodes()? {
+        true => Ok(Outcome::Done),
+        false => Ok(Outcome::Skipped(
+            "there are changes that no commit has, so they cannot be checked out elsewhere"
+                .to_owned(),
+        )),
+    }
 }
 
 /// In a process of its own, with its own live view: what a newcomer calls, and no less.

@@ -7,6 +7,7 @@ use std::process::Command;
 
 use anyhow::{Context, Result, bail};
 
+use super::Extent;
 use super::elsewhere::Elsewhere;
 use crate::doctor::find;
 use crate::project;
@@ -19,11 +20,11 @@ pub(super) fn run(
     commit: &str,
     first: &BTreeMap<String, String>,
     out: &Path,
-    no_card: bool,
+    extent: Extent,
 ) -> Result<()> {
     let elsewhere = Elsewhere::prepare(commit)?;
     super::say(&format!("again, {elsewhere}"));
-    let second = elsewhere.build(no_card)?;
+    let second = elsewhere.build(extent)?;
 
     let again = super::sums(&second)?;
     let differing = differences(first, &again);

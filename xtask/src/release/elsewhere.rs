@@ -11,6 +11,7 @@ use anyhow::{Context, Result, bail};
 use nix::unistd::Uid;
 use tempfile::TempDir;
 
+use super::Extent;
 use crate::project::{self, log_path, run_logged};
 
 /// The number of a user whom no machine has, and their name where a name is needed.
@@ -86,11 +87,9 @@ impl Elsewhere {
     ///
     /// # Errors
     /// The build's, with the end of its log.
-    pub(super) fn build(&self, no_card: bool) -> Result<PathBuf> {
+    pub(super) fn build(&self, extent: Extent) -> Result<PathBuf> {
         let mut arguments = vec!["release", "--out", "dist"];
-        if no_card {
-            arguments.push("--no-card");
-        }
+        arguments.extend(extent.flag());
         let mut command = self.command(&arguments);
         run_logged(&mut command, &log_path("release-check")?).context("the second build failed")?;
         Ok(self.at("checkout/dist"))

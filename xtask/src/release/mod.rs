@@ -30,6 +30,7 @@ Examples:
   cargo xtask release
   cargo xtask release --sign ~/.ssh/id_ed25519
   cargo xtask release --no-card --check
+  cargo xtask release --only-nodes --check     as in CI
 
 To verify: sha256sum --check SHA256SUMS, and if it was signed,
   ssh-keygen -Y verify -f allowed_signers -I WHO -n bramble-release -s SHA256SUMS.sig < SHA256SUMS")]
@@ -40,6 +41,9 @@ pub(crate) struct Args {
     /// Leave out the image of the SD card, which takes longest
     #[arg(long)]
     no_card: bool,
+    /// Leave out the SD card and the operators' programs: what is left is what nodes get from an operator
+    #[arg(long)]
+    only_nodes: bool,
     /// Build a second time: in another directory, by another user (where this one is root), a day later, with another
     /// home, time zone, locale, umask and number of jobs, and without the store; then compare
     #[arg(long)]
@@ -64,7 +68,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     }
     let out = project::root().join(&args.out);
     empty(&out)?;
-    build(&out, &source, !args.no_card)?;
+    build(&out, &source, args.extent())?;
     let sums = write_sums(&out)?;
     if let Some(key) = &args.sign {
         sign(&out, key)?;
@@ -73,8 +77,59 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         println!("{sum}  {name}");
     }
     match args.check {
-        true => check::run(&source.commit, &sums, &out, args.no_card),
+        true => check::run(&source.commit, &sums, &out, args.extent()),
         false => Ok(()),
+    }
+}
+
+/// Builds what nodes get twice, and compares; whether it could, since changes that no commit has cannot be built
+/// elsewhere.
+///
+/// # Errors
+/// A build's, or that they differ.
+pub(crate) fn check_nodes() -> Result<bool> {
+    if provenance::Source::here()?.dirty {
+        return Ok(false);
+    }
+    run(&Args {
+        out: project::target_dir().join("dist"),
+        no_card: false,
+        only_nodes: true,
+        check: true,
+        sign: None,
+        dirty: false,
+    })?;
+    Ok(true)
+}
+
+/// How much of a release is made; each holds the one before.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Extent {
+    Nodes,
+    WithoutCard,
+    All,
+}
+
+impl Args {
+    fn extent(&self) -> Extent {
+        match self {
+            Args {
+                only_nodes: true, ..
+            } => Extent::Nodes,
+            Args { no_card: true, .. } => Extent::WithoutCard,
+            _ => Extent::All,
+        }
+    }
+}
+
+impl Extent {
+    /// What asks for it on the command line.
+    fn flag(self) -> Option<&'static str> {
+        match self {
+            Extent::Nodes => Some("--only-nodes"),
+            Extent::WithoutCard => Some("--no-card"),
+            Extent::All => None,
+        }
     }
 }
 
@@ -95,13 +150,13 @@ fn empty(out: &Path) -> Result<()> {
     fs::create_dir_all(out).with_context(|| format!("cannot make {}", out.display()))
 }
 
-fn build(out: &Path, source: &provenance::Source, with_card: bool) -> Result<()> {
+fn build(out: &Path, source: &provenance::Source, extent: Extent) -> Result<()> {
     let put = |from: &Path, name: &str| -> Result<()> {
         fs::copy(from, out.join(name)).with_context(|| format!("cannot write {name}"))?;
         Ok(())
     };
     say("programs");
-    let programs = programs::build()?;
+    let programs = programs::build(extent >= Extent::WithoutCard)?;
     for (name, path) in &programs.all {
         put(path, name)?;
     }
@@ -128,7 +183,7 @@ fn build(out: &Path, source: &provenance::Source, with_card: bool) -> Result<()>
         fs::write(out.join(format!("stack-{name}.yml")), text)?;
     }
     let inputs = lock::inputs(None)?;
-    if with_card {
+    if extent == Extent::All {
         say("SD card");
         image::pack(&card::get(&inputs)?.path.join(card::IMAGE), out, "card")?;
     }
@@ -293,6 +348,20 @@ mod tests {
         );
         assert!(path("SHA256SUMS.sig").exists());
         fs::remove_dir_all(key.parent().unwrap()).unwrap();
+    }
+
+    #[test]
+    fn a_second_build_is_as_large_as_the_first() {
+        use clap::Parser;
+        #[derive(clap::Parser)]
+        struct Line {
+            #[command(flatten)]
+            args: Args,
+        }
+        for extent in [Extent::Nodes, Extent::WithoutCard, Extent::All] {
+            let line = ["release"].into_iter().chain(extent.flag());
+            assert_eq!(Line::parse_from(line).args.extent(), extent);
+        }
     }
 
     #[test]

@@ -15,22 +15,24 @@ pub(super) struct Programs {
     pub(super) search: PathBuf,
 }
 
-/// Compiles them: what the nodes run, and what operators run, for this machine's kind and for the nodes'.
+/// Compiles them: what the nodes run, and, `for_operators`, what these run, for this machine's kind and for the nodes'.
 ///
 /// # Errors
 /// The compiler's, with the end of its log.
-pub(super) fn build() -> Result<Programs> {
+pub(super) fn build(for_operators: bool) -> Result<Programs> {
     let choice = cross::choose(false)?;
     let nodes = cross::build(&choice)?;
     let mut all = vec![
         ("bramble-node-aarch64".to_owned(), nodes.node),
         ("bramble-search-aarch64".to_owned(), nodes.search.clone()),
-        (
+    ];
+    if for_operators {
+        all.push((
             "bramble-aarch64".to_owned(),
             cross::build_operator(&choice)?,
-        ),
-    ];
-    if ARCH != "aarch64" {
+        ));
+    }
+    if for_operators && ARCH != "aarch64" {
         let here = cross::build_to_hand_out()?;
         all.push((format!("bramble-{ARCH}"), here.bramble));
         all.push((format!("bramble-search-{ARCH}"), here.search));
