@@ -210,7 +210,9 @@ impl Report {
             Outcome::Satisfied => node.satisfied += 1,
             Outcome::Changed { .. } => node.changed += 1,
             Outcome::WouldChange { .. } => node.would_change += 1,
-            Outcome::Failed { error, .. } => node.failure = Some(format!("{id}: {error}")),
+            Outcome::Failed { error, commands } => {
+                node.failure = Some(failure(id, error, commands));
+            }
         }
     }
 }
@@ -253,7 +255,9 @@ fn told(event: &Event) -> Option<String> {
                 format!("would change {id}: {reason}"),
                 diff.as_deref(),
             )),
-            Outcome::Failed { error, commands } => Some(failure(id, error, commands)),
+            Outcome::Failed { error, commands } => {
+                Some(format!("failed {}", failure(id, error, commands)))
+            }
         },
     }
 }
@@ -276,8 +280,9 @@ fn with_diff(text: String, diff: Option<&str>) -> String {
     }
 }
 
+/// What failed, the last command with the end of its output, and the next step where it is known.
 fn failure(id: &str, error: &str, commands: &[Ran]) -> String {
-    let mut text = format!("failed {id}: {error}");
+    let mut text = format!("{id}: {error}");
     if let Some(ran) = commands.last() {
         let lines: Vec<_> = ran.output.trim_end().lines().collect();
         if !error.contains(&ran.command) {
@@ -358,7 +363,7 @@ mod tests {
         };
         let text = failure("mount", "the NAS is away", std::slice::from_ref(&ran));
         let lines: Vec<_> = text.lines().collect();
-        assert_eq!(lines[0], "failed mount: the NAS is away");
+        assert_eq!(lines[0], "mount: the NAS is away");
         assert_eq!(lines[1], "  $ mount /mnt/nfs/plex  (exit status: 32)");
         assert_eq!((lines[2], lines.last()), ("  line 11", Some(&"  line 30")));
 
