@@ -119,7 +119,7 @@ const WANTED: &str = "etc/systemd/system/multi-user.target.wants";
 const OWN_UNITS: [&str; 2] = ["dnsmasq.service", "mirror.service"];
 
 /// Only on the network: the machine's own resolver has port 53 of the loopback. There is no internet to ask, so other
-/// names do not exist; were they refused, every node would ask for its time servers several times a second.
+/// names do not exist.
 const DNSMASQ: &str = "[Unit]
 Description=Addresses and names of the house
 

@@ -5,6 +5,7 @@
 //! - a unit that takes an identity from a disk when one is plugged in (see [`crate::identity`]), once;
 //! - a unit that says on the console when the machine is online again after a later boot;
 //! - a console that is logged in already;
+//! - no service that asks the network for the time;
 //! - warnings of the journal on the console, so that a unit that fails is seen there.
 //!
 //! What else is different is in [`crate::hardware`].
@@ -55,6 +56,8 @@ pub fn layer() -> Layer {
             0o644,
             JOURNAL,
         )
+        // There is nobody to ask for the time, and the host's is right.
+        .symlink("etc/systemd/system/systemd-timesyncd.service", "/dev/null")
         .file("usr/lib/bramble/say-online", 0o755, SAY_ONLINE)
         .file("usr/lib/bramble/settle", 0o755, include_str!("settle.sh"))
         .file(
