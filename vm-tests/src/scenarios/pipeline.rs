@@ -13,7 +13,7 @@ pub(super) const SCENARIO: Scenario = Scenario {
     cluster: EIGHT_PI,
     nodes: 8,
     stock: Stock::None,
-    measured: Some(504),
+    measured: Some(415),
     expects: &[],
     on: On::NewMachines(run),
 };
