@@ -35,10 +35,11 @@ const VICTIM: &str = "worker1";
 /// Holds a lock of apt's until it is ended, as unattended-upgrades does for minutes: by numbers in the order of
 /// struct flock.
 const HOLD_LOCK: &str = "sudo perl -e 'use Fcntl; open my $f, q(>>), q(/var/lib/dpkg/lock-frontend) or die; \
-    fcntl $f, F_SETLK, pack(q(s s x4 q q i x4), F_WRLCK, 0, 0, 0, 0) or die; sleep 600' </dev/null >/dev/null 2>&1 &";
+    my $l = pack(q(s s x4 q q i x4), F_WRLCK, 0, 0, 0, 0); fcntl $f, F_SETLK, $l or die; sleep 600' \
+    </dev/null >/dev/null 2>&1 &";
 
-/// Ends who holds it.
-const LET_GO: &str = "sudo pkill -f F_SETLK || true";
+/// Ends who holds it; not itself, whose words the pattern does not match.
+const LET_GO: &str = "sudo pkill -f '[F]_SETLK' || true";
 
 /// Longer than `ssh` takes to give a silent machine up: a minute.
 const CUT: Duration = Duration::from_secs(100);
