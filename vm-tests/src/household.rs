@@ -118,14 +118,13 @@ const WANTED: &str = "etc/systemd/system/multi-user.target.wants";
 /// What is started by units of its own.
 const OWN_UNITS: [&str; 2] = ["dnsmasq.service", "mirror.service"];
 
-/// Only on the network: the machine's own resolver has port 53 of the loopback. There is no internet to ask, so other
-/// names do not exist.
+/// Only on the network: the machine's own resolver has port 53 of the loopback.
 const DNSMASQ: &str = "[Unit]
 Description=Addresses and names of the house
 
 [Service]
 ExecStart=/usr/sbin/dnsmasq --keep-in-foreground --interface=eth0 --except-interface=lo --bind-dynamic \
-  --address=/#/ --conf-dir=/etc/dnsmasq.d,*.conf
+  --conf-dir=/etc/dnsmasq.d,*.conf
 Restart=on-failure
 ";
 

@@ -101,7 +101,7 @@ pub const DIFFERENCES: &[Difference] = &[
         what: "the time",
         card: "systemd-timesyncd's, from the network",
         lab: "the host's, by the emulated clock",
-        so: "nothing; time servers that cannot be reached are asked for every second, which took a quarter of an emulated machine",
+        so: "nothing; time servers that cannot be reached are asked for every second, about a fifth of what an emulated machine computed",
         by: &["file: etc/systemd/system/systemd-timesyncd.service"],
     },
     Difference {
