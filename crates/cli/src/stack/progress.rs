@@ -21,12 +21,11 @@ impl Progress {
             stuck: false,
         };
         for service in services {
-            let running = running(service);
-            let settled = matches!(&*service.update, "" | "completed");
-            if running < service.desired || !settled {
+            if !is_whole(service) {
+                let (running, desired) = (running(service), service.desired);
                 progress
                     .waiting
-                    .push(format!("{} {running}/{}", service.name, service.desired));
+                    .push(format!("{} {running}/{desired}", service.name));
             }
             progress.stuck |= service.update.ends_with("paused");
             let failed = service.tasks.iter().filter(|task| !task.error.is_empty());
@@ -46,6 +45,11 @@ impl Progress {
     }
 }
 
+/// Whether all of it runs, and as it is meant to be.
+pub(super) fn is_whole(service: &Service) -> bool {
+    running(service) >= service.desired && matches!(&*service.update, "" | "completed")
+}
+
 /// Tasks that run what the service is now, not what it was before an update.
 fn running(service: &Service) -> u64 {
     let current = |task: &&_| is_running(task) && task.image == service.image;
@@ -57,7 +61,7 @@ pub(super) fn is_running(task: &Task) -> bool {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
     use crate::stack::{listed, tasks};
 
@@ -69,6 +73,16 @@ mod tests {
             wanted: error.is_empty(),
             error: error.into(),
             since: "2026-01-01T00:00:00Z".into(),
+        }
+    }
+
+    /// A service that is to have so many tasks, and so many run.
+    pub(in crate::stack) fn running(name: &str, desired: u64, run: u64) -> Service {
+        let tasks = (0..run).map(|number| task(&format!("worker{number}"), "running", "new", ""));
+        Service {
+            name: name.into(),
+            desired,
+            ..service("", tasks.collect())
         }
     }
 
