@@ -98,6 +98,7 @@ pub(crate) fn join(node: &Node, managers: &[&Node], view: &SwarmView) -> Plan {
             .iter()
             .map(|member| member.id.clone())
             .collect(),
+        mesh: view.tokens.as_ref().is_some_and(|tokens| tokens.mesh),
     };
     plan(node, "swarm", [Resource::SwarmJoin(join)])
 }
@@ -309,6 +310,7 @@ mod tests {
             tokens: Some(Tokens {
                 manager: Secret::new("SWMTKN-manager"),
                 worker: Secret::new("SWMTKN-worker"),
+                mesh: true,
             }),
             members: vec![],
             services: vec![],

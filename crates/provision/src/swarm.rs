@@ -57,13 +57,16 @@ pub struct SwarmView {
     pub services: Vec<Service>,
 }
 
-/// The secrets with which a node joins.
+/// The secrets with which a node joins, and what comes with it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Tokens {
     /// For those that become managers.
     pub manager: Secret,
     /// For the others.
     pub worker: Secret,
+    /// Whether the swarm has a routing mesh, which every member sets up when it joins.
+    #[serde(default)]
+    pub mesh: bool,
 }
 
 /// A node, as managers see it.
@@ -182,12 +185,19 @@ impl SwarmView {
             .collect();
         services.sort_by(|a, b| a.name.cmp(&b.name));
         let token = |role: &str| Secret::new(text(&swarm["JoinTokens"][role]));
-        Ok(Self {
-            cluster: text(&swarm["ID"]),
-            tokens: with_tokens.then(|| Tokens {
+        let tokens = match with_tokens {
+            false => None,
+            true => Some(Tokens {
                 manager: token("Manager"),
                 worker: token("Worker"),
+                mesh: list(&engine.get("/networks")?)
+                    .iter()
+                    .any(|network| network["Ingress"] == true),
             }),
+        };
+        Ok(Self {
+            cluster: text(&swarm["ID"]),
+            tokens,
             members,
             services,
         })

@@ -31,6 +31,9 @@ pub struct SwarmJoin {
     pub token: Secret,
     /// Ids of the swarm's nodes, by which a node that belongs to another swarm is told from a member.
     pub members: Vec<String>,
+    /// Whether to wait for the swarm's routing mesh, so that the node has nothing left to do when it is a member.
+    #[serde(default)]
+    pub mesh: bool,
 }
 
 /// A member has its role and its labels. Holds on a manager, about any node.
@@ -103,7 +106,7 @@ impl State for SwarmJoin {
     fn apply(&self, system: &System) -> Result<(), Error> {
         let engine = Engine::connect(system)?;
         match &*LocalSwarm::of(system)?.state {
-            "pending" => return joined(system),
+            "pending" => return self.joined(system),
             "error" => drop(engine.post("/swarm/leave?force=true", &Value::Null)?),
             _ => {}
         }
@@ -114,27 +117,42 @@ impl State for SwarmJoin {
             "JoinToken": self.token.reveal(),
         });
         match engine.post("/swarm/join", &request) {
-            Ok(_) => Ok(()),
+            Ok(_) => self.joined(system),
             // The engine stops waiting after 20 seconds and goes on trying.
             Err(Error::Engine {
                 status: 503,
                 message,
                 ..
-            }) if message.contains("Timeout") => joined(system),
+            }) if message.contains("Timeout") => self.joined(system),
             Err(error) => Err(error),
         }
     }
 }
 
-fn joined(system: &System) -> Result<(), Error> {
-    wait("this node is still not a member of the swarm", || {
-        let swarm = LocalSwarm::of(system)?;
-        match &*swarm.state {
-            "active" => Ok(Some(())),
-            "pending" => Ok(None),
-            _ => Err(troubled(&swarm)),
+impl SwarmJoin {
+    /// Waits until it is a member that can be given something to do.
+    fn joined(&self, system: &System) -> Result<(), Error> {
+        let engine = wait("this node is still not a member of the swarm", || {
+            let engine = Engine::connect(system)?;
+            let swarm = LocalSwarm::at_a_glance(&engine)?;
+            match &*swarm.state {
+                "active" => Ok(Some(engine)),
+                "pending" => Ok(None),
+                _ => Err(troubled(&LocalSwarm::of(system)?)),
+            }
+        })?;
+        if !self.mesh {
+            return Ok(());
         }
-    })
+        wait(
+            "the swarm's routing mesh is still not set up on this node",
+            || match engine.get("/networks/ingress") {
+                Ok(network) => Ok(network["Containers"].get("ingress-sbox").map(|_| ())),
+                Err(Error::Engine { status: 404, .. }) => Ok(None),
+                Err(error) => Err(error),
+            },
+        )
+    }
 }
 
 fn troubled(swarm: &LocalSwarm) -> Error {
