@@ -1,14 +1,17 @@
 //! One swarm of all nodes.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
+
 use bramble_cluster::spec::{Node, Role};
-use bramble_provision::{Event, LocalSwarm, Member, Outcome, Resource, Summary, Verdict};
+use bramble_provision::{Event, LocalSwarm, Member, Outcome, Plan, Resource, Summary, Verdict};
 
 use super::{Based, Run};
 use crate::{agent, plan};
 
 /// How many workers join at once. Each sets up networks and tells all others; when fifteen emulated nodes did so at once,
 /// on two processors, they had no time left to answer each other, and never came to rest.
-const AT_ONCE: usize = 4;
+const AT_ONCE: usize = 2;
 
 impl Run<'_> {
     /// Makes one swarm of all nodes that got this far.
@@ -40,17 +43,13 @@ impl Run<'_> {
         let (managers, workers): (Vec<&Node>, Vec<&Node>) = joining
             .map(|(node, _)| *node)
             .partition(|node| node.role == Role::Manager);
-        let join = |nodes: &[&Node]| {
-            self.on_all(
-                nodes
-                    .iter()
-                    .map(|node| plan::join(node, &[manager], &view))
-                    .collect(),
-            );
+        let join = |nodes: &[&Node], at_once: usize| {
+            let plans = nodes.iter().map(|node| plan::join(node, &[manager], &view));
+            self.on_a_few(at_once, &plans.collect::<Vec<_>>());
         };
         self.report.stage("swarm join", || {
-            managers.chunks(1).for_each(join);
-            workers.chunks(AT_ONCE).for_each(join);
+            join(&managers, 1);
+            join(&workers, AT_ONCE);
         });
         let stands = |(node, summary): &Based| {
             !self.report.has_failed(&node.name)
@@ -65,6 +64,21 @@ impl Run<'_> {
             let plan = plan::members(manager, &members);
             self.report.stage("swarm members", || self.on_one(&plan));
         }
+    }
+
+    /// Applies each plan on its node, a few at a time.
+    fn on_a_few(&self, at_once: usize, plans: &[Plan]) {
+        let next = AtomicUsize::new(0);
+        let work = || {
+            while let Some(plan) = plans.get(next.fetch_add(1, Ordering::Relaxed)) {
+                self.on_one(plan);
+            }
+        };
+        thread::scope(|scope| {
+            for _ in 0..at_once {
+                scope.spawn(work);
+            }
+        });
     }
 
     /// Whether what a manager told with its summary shows all nodes in their places, so that nobody need be asked.

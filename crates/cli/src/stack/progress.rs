@@ -46,12 +46,12 @@ impl Progress {
 }
 
 /// Whether all of it runs, and as it is meant to be.
-pub(super) fn is_whole(service: &Service) -> bool {
+fn is_whole(service: &Service) -> bool {
     running(service) >= service.desired && matches!(&*service.update, "" | "completed")
 }
 
 /// Tasks that run what the service is now, not what it was before an update.
-fn running(service: &Service) -> u64 {
+pub(super) fn running(service: &Service) -> u64 {
     let current = |task: &&_| is_running(task) && task.image == service.image;
     service.tasks.iter().filter(current).count() as u64
 }
@@ -77,7 +77,7 @@ pub(super) mod tests {
     }
 
     /// A service that is to have so many tasks, and so many run.
-    pub(in crate::stack) fn running(name: &str, desired: u64, run: u64) -> Service {
+    pub(in crate::stack) fn service_of(name: &str, desired: u64, run: u64) -> Service {
         let tasks = (0..run).map(|number| task(&format!("worker{number}"), "running", "new", ""));
         Service {
             name: name.into(),

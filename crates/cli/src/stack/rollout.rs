@@ -10,10 +10,10 @@ use anyhow::Context as _;
 use bramble_provision::Service;
 use serde_yaml_ng::Value;
 
-use super::progress::is_whole;
+use super::progress::running;
 
 /// How many tasks of a service start at once.
-const AT_ONCE: u64 = 4;
+const AT_ONCE: u64 = 2;
 
 /// Services that are still to grow, with how many tasks they are to have.
 #[derive(Debug, Default, PartialEq)]
@@ -54,17 +54,14 @@ impl Rollout {
         Ok((serde_yaml_ng::to_string(&stack)?, Self { wanted }))
     }
 
-    /// The services that can grow now, because all tasks that they have run, and to how many tasks.
+    /// The services that can grow now, because fewer tasks than may start at once do not run yet, and to how many tasks.
     pub(super) fn next(&self, services: &[Service]) -> Vec<(String, u64)> {
-        let grown = |service: &&Service| {
+        let grown = |service: &Service| {
             let all = *self.wanted.get(&service.name)?;
-            let more = all.min(service.desired + AT_ONCE);
-            (service.desired < all && is_whole(service)).then(|| (service.name.clone(), more))
+            let more = all.min(running(service) + AT_ONCE);
+            (service.desired < more).then(|| (service.name.clone(), more))
         };
-        services
-            .iter()
-            .filter_map(|service| grown(&service))
-            .collect()
+        services.iter().filter_map(grown).collect()
     }
 
     /// Services as they are, but for the tasks that they are to have in the end.
@@ -81,7 +78,7 @@ impl Rollout {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::stack::progress::tests::running;
+    use crate::stack::progress::tests::service_of;
 
     const STACK: &str = "\
 services:
@@ -98,22 +95,22 @@ services:
     }
 
     #[test]
-    fn a_new_service_starts_small_and_grows_when_all_of_it_runs() {
+    fn a_new_service_starts_small_and_grows_as_it_runs() {
         let (text, rollout) = Rollout::begin("seeds", STACK, &[]).unwrap();
-        assert_eq!(replicas(&text), 4);
+        assert_eq!(replicas(&text), 2);
         let cases = [
             // (it shall have, of which run, so it gets)
-            (4, 3, None),
-            (4, 4, Some(8)),
-            (8, 8, Some(12)),
-            (12, 12, Some(15)),
-            (15, 14, None),
+            (2, 0, None),
+            (2, 1, Some(3)),
+            (3, 3, Some(5)),
+            (14, 13, Some(15)),
+            (15, 13, None),
             (15, 15, None),
         ];
         for (desired, run, next) in cases {
             let services = [
-                running("seeds_web", 1, 1),
-                running("seeds_miner", desired, run),
+                service_of("seeds_web", 1, 1),
+                service_of("seeds_miner", desired, run),
             ];
             let expected = next.map(|next| ("seeds_miner".to_owned(), next));
             assert_eq!(rollout.next(&services), Vec::from_iter(expected));
@@ -124,8 +121,8 @@ services:
 
     #[test]
     fn what_runs_already_is_not_stopped() {
-        for (has, first) in [(0, 4), (2, 4), (7, 7), (15, 15), (20, 15)] {
-            let present = [running("seeds_miner", has, has)];
+        for (has, first) in [(0, 2), (1, 2), (7, 7), (15, 15), (20, 15)] {
+            let present = [service_of("seeds_miner", has, has)];
             let (text, rollout) = Rollout::begin("seeds", STACK, &present).unwrap();
             assert_eq!(replicas(&text), first, "where {has} run");
             assert_eq!(rollout == Rollout::default(), first == 15);
