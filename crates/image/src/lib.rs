@@ -17,6 +17,7 @@ mod inputs;
 pub mod layer;
 pub mod oci;
 pub mod rootfs;
+mod shared;
 
 pub use inputs::{Inputs, Packages};
 

@@ -7,16 +7,15 @@
 use std::env;
 use std::ffi::OsString;
 use std::fs::{self, File};
-use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, Result, bail};
 use bramble_store::{Artifact, Key};
-use tempfile::TempDir;
 
 use crate::debian::{Along, SUITE, Set, repository};
 use crate::layer::Layer;
+use crate::shared::Shared;
 use crate::{EPOCH, Inputs};
 
 /// Raised when the same inputs would be built into something else.
@@ -347,14 +346,14 @@ impl Recipe {
                 !base.is_some_and(|base| deb.package.sets.contains(base.set))
                     || self.packages.contains(&deb.package.name.as_str())
             });
-            let shared = shared_dir()?;
+            let shared = Shared::new()?;
             let repository = shared.path().join("packages");
             repository::write(&debs, &repository)?;
             let copy = shared.path().join(ARCHIVE);
             if let Some(base) = base {
                 fs::copy(base.archive(), &copy).context("cannot copy a root file system")?;
             }
-            share(shared.path())?;
+            shared.open_to_all()?;
             self.build(base.map(|_| &*copy), &repository, dir)
         })?;
         Ok(RootFs {
@@ -404,33 +403,6 @@ fn inherited(
         let name = name.to_string_lossy();
         INHERITED.contains(&&*name) || name.starts_with(OURS)
     })
-}
-
-/// A directory for what `mmdebstrap` reads. Without being root itself, it reads with ids that are nobody's, and homes,
-/// where the store is, are often closed to these.
-fn shared_dir() -> Result<TempDir> {
-    // Memory often stands behind /tmp, and all packages unpacked are larger than some.
-    let large = [Path::new("/var/tmp").to_owned(), env::temp_dir()];
-    let large = large.iter().find(|dir| dir.is_dir());
-    let large = large.context("there is no directory for temporary files")?;
-    tempfile::Builder::new()
-        .prefix("bramble-packages-")
-        .tempdir_in(large)
-        .with_context(|| format!("cannot make a directory in {}", large.display()))
-}
-
-/// Lets everybody read what is below `path`, whatever the umask said.
-fn share(path: &Path) -> Result<()> {
-    let failed = || format!("cannot let others read {}", path.display());
-    let is_dir = path.is_dir();
-    let mode = if is_dir { 0o755 } else { 0o644 };
-    fs::set_permissions(path, fs::Permissions::from_mode(mode)).with_context(failed)?;
-    if is_dir {
-        for entry in fs::read_dir(path).with_context(failed)? {
-            share(&entry.with_context(failed)?.path())?;
-        }
-    }
-    Ok(())
 }
 
 /// A root file system in the store.
@@ -491,23 +463,6 @@ mod tests {
         ] {
             assert_eq!(kept(name), expected, "{name}");
         }
-    }
-
-    #[test]
-    fn what_is_shared_is_open_to_all() {
-        let dir = tempfile::tempdir().expect("a directory");
-        let (below, file) = (dir.path().join("a/b"), dir.path().join("a/b/c"));
-        fs::create_dir_all(&below).expect("made");
-        fs::write(&file, "").expect("written");
-        for path in [&below, &file] {
-            fs::set_permissions(path, fs::Permissions::from_mode(0o700)).expect("closed");
-        }
-        share(dir.path()).expect("shared");
-        let mode = |path: &Path| fs::metadata(path).expect("there").permissions().mode() & 0o777;
-        assert_eq!(
-            [mode(dir.path()), mode(&below), mode(&file)],
-            [0o755, 0o755, 0o644]
-        );
     }
 
     #[test]

@@ -1,0 +1,136 @@
+//! Directories for what the programs of a build read, and what becomes of them when a build is killed.
+
+use std::env;
+use std::fs::{self, File};
+use std::io::{self, ErrorKind};
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+
+use anyhow::{Context, Result};
+use tempfile::TempDir;
+
+/// What their names begin with.
+const PREFIX: &str = "bramble-packages-";
+
+/// A directory for what `mmdebstrap` reads. Without being root itself, it reads with ids that are nobody's, and homes,
+/// where the store is, are often closed to these.
+///
+/// It is locked as long as its build lives: what nobody locks is left of one that was killed, and goes with the next.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    dir: TempDir,
+    /// Held, not read.
+    _lock: File,
+}
+
+impl Shared {
+    /// Makes one, after sweeping up what dead builds left.
+    pub(crate) fn new() -> Result<Shared> {
+        // Memory often stands behind /tmp, and all packages unpacked are larger than some.
+        let large = [Path::new("/var/tmp").to_owned(), env::temp_dir()];
+        let large = large.iter().find(|dir| dir.is_dir());
+        Shared::below(large.context("there is no directory for temporary files")?)
+    }
+
+    fn below(place: &Path) -> Result<Shared> {
+        let failed = || format!("cannot make a directory in {}", place.display());
+        sweep(place).with_context(failed)?;
+        loop {
+            let dir = tempfile::Builder::new().prefix(PREFIX).tempdir_in(place);
+            let dir = dir.with_context(failed)?;
+            match lock(dir.path()) {
+                Ok(lock) => return Ok(Shared { dir, _lock: lock }),
+                // Another build has swept it away in between.
+                Err(error) if error.kind() == ErrorKind::NotFound => {}
+                Err(error) => return Err(error).with_context(failed),
+            }
+        }
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        self.dir.path()
+    }
+
+    /// Lets everybody read all that is in it, whatever the umask said.
+    pub(crate) fn open_to_all(&self) -> Result<()> {
+        open_to_all(self.path())
+    }
+}
+
+/// Locks a directory that is there. Who sweeps one away holds the lock until it is gone.
+fn lock(dir: &Path) -> io::Result<File> {
+    let lock = File::open(dir)?;
+    lock.lock()?;
+    fs::metadata(dir).map(|_| lock)
+}
+
+fn sweep(place: &Path) -> io::Result<()> {
+    for entry in fs::read_dir(place)? {
+        let entry = entry?;
+        if !entry.file_name().to_string_lossy().starts_with(PREFIX) {
+            continue;
+        }
+        let lock = File::open(entry.path());
+        if lock.is_ok_and(|lock| lock.try_lock().is_ok()) {
+            // What cannot be removed is another user's, whose next build removes it.
+            let _ = fs::remove_dir_all(entry.path());
+        }
+    }
+    Ok(())
+}
+
+fn open_to_all(path: &Path) -> Result<()> {
+    let failed = || format!("cannot let others read {}", path.display());
+    let is_dir = path.is_dir();
+    let mode = if is_dir { 0o755 } else { 0o644 };
+    fs::set_permissions(path, fs::Permissions::from_mode(mode)).with_context(failed)?;
+    if is_dir {
+        for entry in fs::read_dir(path).with_context(failed)? {
+            open_to_all(&entry.with_context(failed)?.path())?;
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_dead_build_left_goes_with_the_next() {
+        let place = tempfile::tempdir().expect("a directory");
+        let alive = Shared::below(place.path()).expect("made");
+        // A process that is killed lets go of its locks, and removes nothing.
+        let dead = place.path().join(format!("{PREFIX}killed"));
+        let other = place.path().join("somebody-else-s");
+        for dir in [&dead, &other] {
+            fs::create_dir_all(dir.join("packages")).expect("made");
+        }
+        let next = Shared::below(place.path()).expect("made");
+        assert_eq!(
+            [alive.path(), next.path(), other.as_path(), dead.as_path()].map(Path::exists),
+            [true, true, true, false]
+        );
+        let path = next.path().to_owned();
+        drop(next);
+        assert!(!path.exists());
+    }
+
+    #[test]
+    fn what_is_shared_is_open_to_all() {
+        let place = tempfile::tempdir().expect("a directory");
+        let shared = Shared::below(place.path()).expect("made");
+        let (below, file) = (shared.path().join("a/b"), shared.path().join("a/b/c"));
+        fs::create_dir_all(&below).expect("made");
+        fs::write(&file, "").expect("written");
+        for path in [&below, &file] {
+            fs::set_permissions(path, fs::Permissions::from_mode(0o700)).expect("closed");
+        }
+        shared.open_to_all().expect("shared");
+        let mode = |path: &Path| fs::metadata(path).expect("there").permissions().mode() & 0o777;
+        assert_eq!(
+            [mode(shared.path()), mode(&below), mode(&file)],
+            [0o755, 0o755, 0o644]
+        );
+    }
+}
