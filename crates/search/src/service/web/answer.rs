@@ -1,10 +1,12 @@
 //! What comes in and what goes out, as HTTP has it.
 
+use std::fmt::Display;
 use std::time::Duration;
 
 use axum::Json;
 use axum::body::Bytes;
-use axum::extract::{FromRequest, Request};
+use axum::extract::{FromRequest, FromRequestParts, Request};
+use axum::http::request::Parts;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::de::DeserializeOwned;
@@ -80,5 +82,25 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Posted<T> {
         Ok(Posted(
             parsed.map_err(|error| Refusal::bad(error.to_string()))?,
         ))
+    }
+}
+
+/// What a request's address says. That it cannot be read is told as JSON, like every refusal.
+pub(crate) struct Read<E>(pub(crate) E);
+
+impl<S, E> FromRequestParts<S> for Read<E>
+where
+    S: Send + Sync,
+    E: FromRequestParts<S>,
+    E::Rejection: IntoResponse + Display,
+{
+    type Rejection = Refusal;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Refusal> {
+        let read = E::from_request_parts(parts, state).await;
+        read.map(Read).map_err(|rejection| {
+            let reason = rejection.to_string();
+            Refusal(rejection.into_response().status(), reason)
+        })
     }
 }

@@ -11,7 +11,8 @@ use axum::routing::{MethodRouter, delete, get, post};
 use serde_json::json;
 use sha2::{Digest as _, Sha256};
 
-use super::answer::{Posted, Refusal, raw_json};
+use super::answer::{Posted, Read, Refusal, raw_json};
+use super::caller::Administrator;
 use super::{App, seed};
 use crate::failure::Failure;
 use crate::service::token::Token;
@@ -83,40 +84,46 @@ async fn jobs(State(app): Shared, caller: Caller) -> Answer {
     answer(&app, caller, Request::Jobs).await
 }
 
-async fn status(State(app): Shared, caller: Caller, Path(job): Path<String>) -> Answer {
+async fn status(State(app): Shared, caller: Caller, Read(Path(job)): Read<Path<String>>) -> Answer {
     answer(&app, caller, Request::Status { job }).await
 }
 
-async fn spec(State(app): Shared, caller: Caller, Path(job): Path<String>) -> Answer {
+async fn spec(State(app): Shared, caller: Caller, Read(Path(job)): Read<Path<String>>) -> Answer {
     answer(&app, caller, Request::Spec { job }).await
 }
 
-async fn snapshot(State(app): Shared, caller: Caller, Path(job): Path<String>) -> Answer {
+async fn snapshot(
+    State(app): Shared,
+    caller: Caller,
+    Read(Path(job)): Read<Path<String>>,
+) -> Answer {
     answer(&app, caller, Request::Snapshot { job }).await
 }
 
-async fn begin(State(app): Shared, caller: Caller, Posted(request): Posted<JobRequest>) -> Answer {
+async fn begin(
+    State(app): Shared,
+    _: Administrator,
+    Posted(request): Posted<JobRequest>,
+) -> Answer {
     if !(1..=crate::spec::SEEDS).contains(&request.reservation) {
         return Err(Refusal::bad("reservation: from 1 to 4294967296 seeds"));
     }
-    if caller == Caller::Admin {
-        let spec = request.spec.clone();
-        // Compiling checks everything, and takes a moment.
-        let checked = tokio::task::spawn_blocking(move || spec.compile().map(drop)).await;
-        let checked = checked.context("checking the job");
-        checked
-            .map_err(|error| Refusal(StatusCode::INTERNAL_SERVER_ERROR, format!("{error:#}")))?
-            .map_err(|failure| match failure {
-                Failure::Filter(problem) => {
-                    let problem = problem.to_string();
-                    Refusal::bad(problem.replacen("--where:", "filter:", 1))
-                }
-                failure => Refusal::bad(failure.to_string()),
-            })?;
-    }
+    let spec = request.spec.clone();
+    // Compiling checks everything, and takes a moment.
+    let checked = tokio::task::spawn_blocking(move || spec.compile().map(drop)).await;
+    let checked = checked.context("checking the job");
+    checked
+        .map_err(|error| Refusal(StatusCode::INTERNAL_SERVER_ERROR, format!("{error:#}")))?
+        .map_err(|failure| match failure {
+            Failure::Filter(problem) => {
+                let problem = problem.to_string();
+                Refusal::bad(problem.replacen("--where:", "filter:", 1))
+            }
+            failure => Refusal::bad(failure.to_string()),
+        })?;
     let id = job_id(&request);
     let request = Box::new(request);
-    answer(&app, caller, Request::Begin { id, request }).await
+    answer(&app, Caller::Admin, Request::Begin { id, request }).await
 }
 
 /// Requests that are the same are the same job.
@@ -167,18 +174,18 @@ async fn result(State(app): Shared, caller: Caller, Posted(result): Posted<Submi
     answer(&app, caller, Request::Result(result)).await
 }
 
-async fn tokens(State(app): Shared, caller: Caller) -> Answer {
-    answer(&app, caller, Request::Tokens).await
+async fn tokens(State(app): Shared, _: Administrator) -> Answer {
+    answer(&app, Caller::Admin, Request::Tokens).await
 }
 
-async fn grant(State(app): Shared, caller: Caller, Posted(grant): Posted<Grant>) -> Answer {
+async fn grant(State(app): Shared, _: Administrator, Posted(grant): Posted<Grant>) -> Answer {
     check_name(&grant.name)?;
     let token = Token::new().map_err(|error| Refusal::away(format!("{error:#}")))?;
     let request = Request::Grant {
         name: grant.name.clone(),
         hash: token.hash(),
     };
-    match ask(&app, caller, request).await? {
+    match ask(&app, Caller::Admin, request).await? {
         Reply::Made(_) => {
             let made = json!({ "name": grant.name, "token": token.reveal() });
             Ok(raw_json(StatusCode::CREATED, made.to_string()))
@@ -187,12 +194,20 @@ async fn grant(State(app): Shared, caller: Caller, Posted(grant): Posted<Grant>)
     }
 }
 
-async fn revoke(State(app): Shared, caller: Caller, Path(name): Path<String>) -> Answer {
-    answer(&app, caller, Request::Revoke { name }).await
+async fn revoke(
+    State(app): Shared,
+    _: Administrator,
+    Read(Path(name)): Read<Path<String>>,
+) -> Answer {
+    answer(&app, Caller::Admin, Request::Revoke { name }).await
 }
 
-async fn forgive(State(app): Shared, caller: Caller, Path(node): Path<String>) -> Answer {
-    answer(&app, caller, Request::Forgive { node }).await
+async fn forgive(
+    State(app): Shared,
+    _: Administrator,
+    Read(Path(node)): Read<Path<String>>,
+) -> Answer {
+    answer(&app, Caller::Admin, Request::Forgive { node }).await
 }
 
 fn check_name(node: &str) -> Result<(), Refusal> {

@@ -1,7 +1,7 @@
 //! Who asks, and how often they may.
 
 use std::collections::HashMap;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
@@ -19,14 +19,7 @@ pub(crate) struct Gate {
     /// Hashes of the tokens. Without an administrator's token, everybody may do everything.
     admin: Option<String>,
     member: Option<String>,
-    buckets: Mutex<HashMap<Key, Bucket>>,
-}
-
-/// Whose requests are counted together.
-#[derive(Clone, PartialEq, Eq, Hash)]
-enum Key {
-    Token(String),
-    Address(IpAddr),
+    buckets: Mutex<HashMap<IpAddr, Bucket>>,
 }
 
 /// Requests that may come at once, and how fast they grow again.
@@ -69,17 +62,17 @@ impl Gate {
     }
 
     /// Counts a request of somebody from outside. False if there were too many.
+    ///
+    /// Tokens do not count: which of them are good only worker knows, and anybody can make up one for each request.
     fn admit(&self, caller: &Caller, from: IpAddr, now: Instant) -> bool {
-        let key = match caller {
-            Caller::Admin | Caller::Member => return true,
-            Caller::Token(hash) => Key::Token(hash.clone()),
-            Caller::Nobody => Key::Address(from),
-        };
+        if matches!(caller, Caller::Admin | Caller::Member) {
+            return true;
+        }
         let mut buckets = self.buckets.lock().unwrap_or_else(PoisonError::into_inner);
         if buckets.len() >= MAX_BUCKETS {
             buckets.retain(|_, bucket| bucket.filled(now) < BURST);
         }
-        let bucket = buckets.entry(key).or_insert(Bucket {
+        let bucket = buckets.entry(household(from)).or_insert(Bucket {
             left: BURST,
             at: now,
         });
@@ -90,6 +83,17 @@ impl Gate {
         }
         bucket.left -= 1.0;
         true
+    }
+}
+
+/// Addresses that one household has: of IPv6, as many as it likes below one prefix.
+fn household(address: IpAddr) -> IpAddr {
+    match address.to_canonical() {
+        IpAddr::V6(address) => {
+            let prefix = address.to_bits() & !u128::from(u64::MAX);
+            IpAddr::from(Ipv6Addr::from_bits(prefix))
+        }
+        address @ IpAddr::V4(_) => address,
     }
 }
 
@@ -116,6 +120,23 @@ impl FromRequestParts<Arc<App>> for Caller {
             ));
         }
         Ok(caller)
+    }
+}
+
+/// The administrator. Everybody else is refused before the body is read.
+pub(super) struct Administrator;
+
+impl FromRequestParts<Arc<App>> for Administrator {
+    type Rejection = Refusal;
+
+    async fn from_request_parts(parts: &mut Parts, app: &Arc<App>) -> Result<Self, Refusal> {
+        match Caller::from_request_parts(parts, app).await? {
+            Caller::Admin => Ok(Administrator),
+            _ => Err(Refusal(
+                StatusCode::UNAUTHORIZED,
+                "this takes the administrator's token".to_owned(),
+            )),
+        }
     }
 }
 
@@ -151,17 +172,24 @@ mod tests {
     fn those_from_outside_are_held_back() {
         let gate = Gate::new(None, None);
         let now = Instant::now();
-        let address = |last| IpAddr::from([127, 0, 0, last]);
-        let admitted = |caller: &Caller, from, now| {
-            (0..1000).filter(|_| gate.admit(caller, from, now)).count()
+        let from = |address: &str| address.parse::<IpAddr>().unwrap();
+        let admitted = |caller: &Caller, address, now| {
+            let asks = 0..1000;
+            asks.filter(|_| gate.admit(caller, from(address), now))
+                .count()
         };
-        assert_eq!(admitted(&Caller::Nobody, address(1), now), 100);
-        assert_eq!(admitted(&Caller::Nobody, address(2), now), 100);
-        assert_eq!(admitted(&Caller::Token("a".into()), address(1), now), 100);
-        assert_eq!(admitted(&Caller::Member, address(1), now), 1000);
-        assert_eq!(
-            admitted(&Caller::Nobody, address(1), now + Duration::from_secs(2)),
-            40
-        );
+        let token = |number: usize| Caller::Token(number.to_string());
+        assert_eq!(admitted(&Caller::Nobody, "192.0.2.1", now), 100);
+        assert_eq!(admitted(&Caller::Nobody, "192.0.2.2", now), 100);
+        // Neither another token helps nor another address of the same household.
+        let made_up = |number| gate.admit(&token(number), from("192.0.2.3"), now);
+        assert_eq!((0..1000).filter(|&number| made_up(number)).count(), 100);
+        assert_eq!(admitted(&token(1), "::ffff:192.0.2.3", now), 0);
+        assert_eq!(admitted(&token(1), "2001:db8::1", now), 100);
+        assert_eq!(admitted(&token(1), "2001:db8::2", now), 0);
+        assert_eq!(admitted(&token(1), "2001:db8:0:1::1", now), 100);
+        assert_eq!(admitted(&Caller::Member, "192.0.2.1", now), 1000);
+        let later = now + Duration::from_secs(2);
+        assert_eq!(admitted(&Caller::Nobody, "192.0.2.1", later), 40);
     }
 }

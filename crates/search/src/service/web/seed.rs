@@ -9,7 +9,7 @@ use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
 
 use super::App;
-use super::answer::{Refusal, raw_json};
+use super::answer::{Read, Refusal, raw_json};
 use super::api::ask;
 use crate::explain::Explanation;
 use crate::service::wire::{Caller, JobStatus, Reply, Request};
@@ -32,8 +32,8 @@ pub(super) struct Of {
 pub(super) async fn explain(
     State(app): State<Arc<App>>,
     caller: Caller,
-    Path((level, seed)): Path<(String, String)>,
-    Query(of): Query<Of>,
+    Read(Path((level, seed))): Read<Path<(String, String)>>,
+    Read(Query(of)): Read<Query<Of>>,
 ) -> Result<Response, Refusal> {
     let seed: u32 = seed.parse().map_err(|_| {
         Refusal::bad(format!(

@@ -11,7 +11,7 @@ use tower::ServiceExt as _;
 use super::*;
 
 /// A server without a worker.
-async fn ask(method: &Method, path: &str) -> StatusCode {
+async fn ask(method: &Method, path: &str) -> Response {
     let (bus, queue) = crate::service::queue::here::connect().unwrap();
     std::thread::spawn(move || drop(queue)).join().unwrap();
     let (_, stopping) = watch::channel(false);
@@ -30,7 +30,7 @@ async fn ask(method: &Method, path: &str) -> StatusCode {
     request
         .extensions_mut()
         .insert(ConnectInfo(SocketAddr::from(([127, 0, 0, 1], 1))));
-    app.oneshot(request).await.unwrap().status()
+    app.oneshot(request).await.unwrap()
 }
 
 #[tokio::test]
@@ -50,7 +50,7 @@ async fn the_document_names_what_there_is_and_nothing_else() {
         let example = path.replace("{seed}", "1").replace(['{', '}'], "");
         for method in [Method::GET, Method::POST, Method::PUT, Method::DELETE] {
             let documented = item.get(method.as_str().to_lowercase()).is_some();
-            let status = ask(&method, &example).await;
+            let status = ask(&method, &example).await.status();
             assert_eq!(
                 status != StatusCode::METHOD_NOT_ALLOWED,
                 documented,
@@ -58,6 +58,26 @@ async fn the_document_names_what_there_is_and_nothing_else() {
             );
             assert_ne!(status, StatusCode::NOT_FOUND, "{method} {path}");
         }
+    }
+}
+
+#[tokio::test]
+async fn every_refusal_is_json() {
+    let cases = [
+        (Method::GET, "/v1/nothing", 404),
+        (Method::GET, "/v1/jobs/%ff", 400),
+        (Method::GET, "/v1/seed/default/%ff", 400),
+        (Method::GET, "/v1/seed/default/1?colour=red", 400),
+        (Method::GET, "/v1/seed/default/minus", 400),
+        (Method::GET, "/v1/jobs", 503),
+        (Method::POST, "/v1/jobs", 400),
+    ];
+    for (method, path, expected) in cases {
+        let answer = ask(&method, path).await;
+        assert_eq!(answer.status().as_u16(), expected, "{method} {path}");
+        let body = axum::body::to_bytes(answer.into_body(), 10_000).await;
+        let told: Value = serde_json::from_slice(&body.unwrap()).unwrap();
+        assert!(told["error"].is_string(), "{method} {path}: {told}");
     }
 }
 
