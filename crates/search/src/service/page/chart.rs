@@ -7,6 +7,7 @@ use std::fmt::Write as _;
 use maud::{Markup, html};
 
 use super::super::snapshot::{LevelView, RatePoint, Snapshot};
+use super::super::wire::State;
 use super::words::{about, duration, percent};
 use crate::report::thousands;
 
@@ -16,13 +17,10 @@ const HEIGHT: f64 = 120.0;
 
 /// The rate over time.
 pub(super) fn rate(job: &Snapshot) -> Markup {
-    let samples = &job.rate.history;
-    let (Some(first), Some(last)) = (samples.first(), samples.last()) else {
-        return html! { p class="quiet" { "Nothing has been measured yet." } };
+    let samples = job.rate.history.as_slice();
+    let [first, .., last] = samples else {
+        return html! { p class="quiet" { (no_curve(job)) } };
     };
-    if samples.len() < 2 {
-        return html! { p class="quiet" { (about(last.seeds_per_second)) " seeds per second so far." } };
-    }
     let most = samples.iter().map(|sample| sample.seeds_per_second);
     let top = ceiling(most.fold(0.0, f64::max));
     let line = path(samples, top);
@@ -39,12 +37,25 @@ pub(super) fn rate(job: &Snapshot) -> Markup {
                     path class="line" d=(line) {}
                 }
             }
+            @let (before, end) = match job.job.state {
+                State::Done => ("before", "the end"),
+                State::Running | State::Disputed => ("ago", "now"),
+            };
             figcaption {
-                span { (duration(last.at - first.at)) " ago" }
+                span { (duration(last.at - first.at)) " " (before) }
                 span { "seeds per second" }
-                span { "now" }
+                span { (end) }
             }
         }
+    }
+}
+
+/// What is said where there is nothing to draw.
+fn no_curve(job: &Snapshot) -> String {
+    match (job.job.state, job.rate.history.first()) {
+        (State::Done, _) => "The search was too short for a curve.".to_owned(),
+        (_, Some(only)) => format!("{} seeds per second so far.", about(only.seeds_per_second)),
+        (_, None) => "Nothing has been measured yet.".to_owned(),
     }
 }
 

@@ -214,12 +214,15 @@ fn progress(job: &Snapshot) -> Markup {
             rect class="verified" width=(hundred(verified, total)) height="1" {}
         }
         dl class="facts" {
-            @if job.job.state == State::Running {
-                (fact("Now", &lately(job.rate.now), "seeds per second"))
-                (fact("Time left", &job.rate.seconds_left.map_or("–".to_owned(), duration), "at this rate"))
-            } @else {
-                (fact("Took", &took(job).map_or("–".to_owned(), duration), &ended(job)))
-                (fact("On average", &lately(job.rate.average), "seeds per second"))
+            @match job.job.ended {
+                Some(at) => {
+                    (fact("Took", &duration(at - job.job.created), &format!("until {}", moment(at))))
+                    (fact("On average", &lately(job.rate.average), "seeds per second"))
+                }
+                None => {
+                    (fact("Now", &lately(job.rate.now), "seeds per second"))
+                    (time_left(job))
+                }
             }
             @match found(job) {
                 Some(found) => (fact("Found", &thousands(found), &format!("of {} looked at", about(done as f64)))),
@@ -245,14 +248,13 @@ fn lately(rate: f64) -> String {
     }
 }
 
-fn took(job: &Snapshot) -> Option<f64> {
-    Some(job.job.ended? - job.job.created)
-}
-
-fn ended(job: &Snapshot) -> String {
-    job.job
-        .ended
-        .map_or(String::new(), |at| format!("until {}", moment(at)))
+/// What nodes do not agree about, no amount of time settles.
+fn time_left(job: &Snapshot) -> Markup {
+    let left = job.rate.seconds_left.map_or("–".to_owned(), duration);
+    match job.job.state {
+        State::Disputed => fact("Time left", "–", "another node must decide"),
+        _ => fact("Time left", &left, "at this rate"),
+    }
 }
 
 fn disputes(job: &Snapshot) -> Markup {

@@ -5,7 +5,7 @@ use maud::{Markup, html};
 use super::super::snapshot::{Health, NodeView, Snapshot};
 use super::chart::bar;
 use super::view::{EngineView, Machine, Service};
-use super::words::{about, ago, count, percent};
+use super::words::{about, ago, percent};
 use crate::report::thousands;
 
 /// The nodes that have taken part in a search.
@@ -53,7 +53,7 @@ fn health(node: &NodeView) -> Markup {
     };
     html! {
         span class=(format!("state {class}")) { (word) }
-        @if node.rejected > 0 { br; small { (count(node.rejected, "result")) " refused" } }
+        @if node.rejected > 0 { br; small { (thousands(node.rejected)) " refused" } }
     }
 }
 

@@ -1,5 +1,6 @@
 //! One seed explained, by computing it again.
 
+use std::iter;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use anyhow::{Context as _, Result};
@@ -163,14 +164,25 @@ fn sphere_card(sphere: Option<u8>, found: &Explanation<'_>) -> Markup {
                 h2 { (title) small { " " (count(places.len() as u64, "location")) } }
                 ul class="places" { @for place in places {
                     li {
-                        span { (place.location) }
+                        span { (breakable(place.location)) }
                         b {
-                            (place.item.unwrap_or("nothing"))
+                            (breakable(place.item.unwrap_or("nothing")))
                             @if !place.grants.is_empty() { " " em { "+ " (place.grants.join(", ")) } }
                         }
                     }
                 } }
             }
+        }
+    }
+}
+
+/// A name that goes to the next line between its words rather than within one: `HealthNode|Fragment16`.
+fn breakable(name: &str) -> Markup {
+    let before = iter::once('A').chain(name.chars());
+    html! {
+        @for (before, letter) in before.zip(name.chars()) {
+            @if before.is_lowercase() && letter.is_uppercase() { wbr; }
+            (letter)
         }
     }
 }
