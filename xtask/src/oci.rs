@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result};
 use bramble_image::oci::layout::Architecture;
 use bramble_image::oci::{self, Seed};
+use bramble_store::Artifact;
 
 use crate::cross;
 use crate::lock;
@@ -37,14 +38,15 @@ pub(crate) struct Args {
 }
 
 pub(crate) fn run(args: &Args) -> Result<()> {
-    if args.here {
-        let out = args.out.clone();
-        return here(&out.unwrap_or_else(|| project::target_dir().join("oci-here")));
-    }
-    let choice = cross::choose(args.cross)?;
-    let programs = cross::build(&choice)?;
-    let out = args.out.clone().unwrap_or_else(default_dir);
-    for layout in build(&programs.search, &out, None)? {
+    let out = args.out.clone();
+    let layouts = if args.here {
+        here(&out.unwrap_or_else(|| project::target_dir().join("oci-here")))?
+    } else {
+        let choice = cross::choose(args.cross)?;
+        let programs = cross::build(&choice)?;
+        build(&programs.search, &out.unwrap_or_else(default_dir), None)?
+    };
+    for layout in layouts {
         println!("{}", layout.display());
     }
     Ok(())
@@ -89,54 +91,41 @@ pub(crate) fn build(
             )?,
         ),
     ];
-    let copy = |(name, image): (&str, bramble_store::Artifact)| {
-        let layout = out.join(name);
-        copy_fresh(&image.path, &layout)
-            .with_context(|| format!("cannot write the image layout {}", layout.display()))?;
-        Ok(layout)
-    };
-    images.into_iter().map(copy).collect()
+    let images = images.into_iter();
+    images
+        .map(|(name, image)| copied(&image, &out.join(name)))
+        .collect()
 }
 
-/// The images that `docker compose` needs on this machine.
-fn here(out: &Path) -> Result<()> {
-    let program = static_program()?;
+/// Makes the images that Docker Compose needs on this machine, and puts their layouts into `out`, which are returned.
+///
+/// # Errors
+/// The compiler's; files that cannot be written.
+pub(crate) fn here(out: &Path) -> Result<Vec<PathBuf>> {
+    let program = cross::build_for_host()?.search;
     let store = lock::inputs(None)?.store;
+    let mut layouts = Vec::new();
     for (name, seed) in [("seed-web", Seed::Web), ("seed-miner", Seed::Miner)] {
         let image = oci::search(&store, seed, &program, VERSION, Architecture::OfThisMachine)?;
-        let layout = out.join(name);
-        copy_fresh(&image.path, &layout)
-            .with_context(|| format!("cannot write the image layout {}", layout.display()))?;
-        println!("{}", layout.display());
+        layouts.push(copied(&image, &out.join(name))?);
     }
-    let layout = out.join("redis");
-    if layout.exists() {
-        fs::remove_dir_all(&layout)?;
+    let redis = out.join("redis");
+    if redis.exists() {
+        fs::remove_dir_all(&redis)?;
     }
-    match oci::redis_of_here(VERSION, &layout) {
-        Ok(()) => println!("{}", layout.display()),
+    match oci::redis_of_here(VERSION, &redis) {
+        Ok(()) => layouts.push(redis),
         // A registry has it, where one can be reached.
         Err(error) => eprintln!("note: no image of redis: {error:#}"),
     }
-    Ok(())
+    Ok(layouts)
 }
 
-/// `bramble-search` for this machine, needing nothing else in a container.
-fn static_program() -> Result<PathBuf> {
-    let target = format!("{}-unknown-linux-gnu", std::env::consts::ARCH);
-    let dir = project::target_dir().join("here");
-    let mut cargo = project::cargo();
-    cargo
-        .args(["build", "--locked", "--release", "--target", &target])
-        .args(["--package", "bramble-search", "--bin", "bramble-search"])
-        .env("CARGO_TARGET_DIR", &dir)
-        .env("RUSTFLAGS", "-C target-feature=+crt-static");
-    let status = cargo.status().context("cannot start cargo")?;
-    anyhow::ensure!(
-        status.success(),
-        "bramble-search cannot be compiled ({status})"
-    );
-    Ok(dir.join(target).join("release/bramble-search"))
+/// Puts the layout of an image in place of what is at `layout`, which is returned.
+fn copied(image: &Artifact, layout: &Path) -> Result<PathBuf> {
+    copy_fresh(&image.path, layout)
+        .with_context(|| format!("cannot write the image layout {}", layout.display()))?;
+    Ok(layout.to_owned())
 }
 
 /// Replaces `to` with a copy of the directory `from`.

@@ -1,4 +1,4 @@
-//! The same machines in containers: of the Docker engine that answers, or of one that is started for it.
+//! The same machines in containers, and the search service: of the Docker engine that answers, or of one that is started for it.
 
 use std::env;
 use std::fs::{self, File};
@@ -12,6 +12,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::{Pid, getuid};
 use tempfile::TempDir;
 
+use super::compose;
 use super::steps::Outcome;
 use super::tools::NEXTEST;
 use crate::doctor::{self, Scope};
@@ -26,7 +27,7 @@ const PREFIX: &str = "bramble-docker-";
 /// Which scenario is run: whatever is different in a container, it does.
 const SCENARIO: &str = "first-light";
 
-/// Runs the lab's tests that take an engine, and a scenario.
+/// Runs the lab's tests that take an engine, a scenario, and the search service by Docker Compose.
 ///
 /// # Errors
 /// One fails, or an engine that should start does not.
@@ -65,12 +66,12 @@ fn all(engine: Option<&Engine>) -> Result<()> {
     let mut rehearsal = Command::new(xtask);
     rehearsal
         .args(["vm-test", SCENARIO, "--launcher", "containers"])
-        .envs(at);
+        .envs(at.clone());
     let status = rehearsal.status()?;
-    match status.success() {
-        true => Ok(()),
-        false => bail!("{SCENARIO} failed in containers ({status})"),
+    if !status.success() {
+        bail!("{SCENARIO} failed in containers ({status})");
     }
+    compose::run(at)
 }
 
 /// An engine of our own, which has nothing to do with any other on this machine.
@@ -81,7 +82,7 @@ struct Engine {
 }
 
 impl Engine {
-    /// Starts one without networks, which machines in containers do not use. It is waited for.
+    /// Starts one that leaves this machine's firewall alone: what runs in it reaches nothing but itself. It is waited for.
     fn start() -> Result<Engine> {
         remove_what_the_killed_left()?;
         let place = TempDir::with_prefix(PREFIX)?;

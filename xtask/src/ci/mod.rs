@@ -1,5 +1,6 @@
 //! `cargo xtask ci`: everything that must hold, in one command.
 
+mod compose;
 mod containers;
 mod flake;
 pub(crate) mod neon;

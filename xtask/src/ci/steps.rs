@@ -74,7 +74,7 @@ pub(super) const STEPS: &[Step] = &[
     },
     Step {
         name: "containers",
-        what: "the same machines in containers of a Docker engine",
+        what: "the same machines, and the search service, in containers of a Docker engine",
         run: super::containers::run,
         last: true,
     },

@@ -241,6 +241,17 @@ pub(crate) const REQUIREMENTS: &[Requirement] = &[
         packages: &[package("redis-server")],
     },
     Requirement {
+        name: "sshfs",
+        why: "tests see that the search keeps no ledger on such a file system",
+        scope: Scope::Ci,
+        probe: Probe::Program {
+            name: "sshfs",
+            ask: &[],
+            least: &[],
+        },
+        packages: &[package("sshfs"), package("openssh-sftp-server")],
+    },
+    Requirement {
         name: "dnsmasq",
         why: "tests have it read the rendered router configuration",
         scope: Scope::Ci,
@@ -305,5 +316,31 @@ pub(crate) const REQUIREMENTS: &[Requirement] = &[
             least: &[20, 10],
         },
         packages: &[package("docker.io"), package("iptables")],
+    },
+    Requirement {
+        name: "Docker client",
+        why: "it loads the images of the search service",
+        scope: Scope::Containers,
+        probe: Probe::Program {
+            name: "docker",
+            ask: &["--version"],
+            least: &[20, 10],
+        },
+        packages: &[Package {
+            name: "docker-cli",
+            bookworm_name: Some("docker.io"),
+            bookworm_backport: false,
+        }],
+    },
+    Requirement {
+        name: "Docker Compose",
+        why: "it starts the search service on one machine",
+        scope: Scope::Containers,
+        probe: Probe::Program {
+            name: "docker-compose",
+            ask: &["--version"],
+            least: &[1, 29],
+        },
+        packages: &[package("docker-compose")],
     },
 ];

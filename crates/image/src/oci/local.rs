@@ -37,7 +37,10 @@ pub fn installed(
     files: &Layer,
     run: &Run,
 ) -> Result<Installed> {
-    let closure = closure(programs)?;
+    let mut closure: BTreeSet<PathBuf> = programs.iter().cloned().collect();
+    for program in programs {
+        closure.extend(libraries(program)?);
+    }
     let mut key = Key::builder(&format!("oci-{name}"), RECIPE)
         .text("files", files.digest())
         .text("run", format!("{run:#?}"));
@@ -66,7 +69,8 @@ pub fn installed(
     Ok(Installed { layout, reference })
 }
 
-fn with_file(layer: Layer, path: &Path) -> Result<Layer> {
+/// The layer with a file of this machine at its path.
+pub(super) fn with_file(layer: Layer, path: &Path) -> Result<Layer> {
     let read = || -> std::io::Result<(u32, Vec<u8>)> {
         let mode = fs::metadata(path)?.permissions().mode() & 0o777;
         Ok((mode, fs::read(path)?))
@@ -76,28 +80,21 @@ fn with_file(layer: Layer, path: &Path) -> Result<Layer> {
     Ok(layer.file(inside.trim_start_matches('/'), mode, content))
 }
 
-/// The programs, and whatever the loader would give them: files at the paths where the loader looks.
-fn closure(programs: &[PathBuf]) -> Result<BTreeSet<PathBuf>> {
-    let mut files = BTreeSet::new();
-    for program in programs {
-        let output = Command::new("ldd")
-            .arg(program)
-            .output()
-            .context("cannot run ldd")?;
-        let said = String::from_utf8_lossy(&output.stdout);
-        if !output.status.success() && !said.contains("statically linked") {
-            let why = String::from_utf8_lossy(&output.stderr);
-            bail!("ldd {}: {}{}", program.display(), said.trim(), why.trim());
-        }
-        files.insert(program.clone());
-        files.extend(libraries(&said).with_context(|| program.display().to_string())?);
+/// Whatever the loader would give a program: files at the paths where the loader looks.
+pub(super) fn libraries(program: &Path) -> Result<BTreeSet<PathBuf>> {
+    let output = Command::new("ldd").arg(program).output();
+    let output = output.context("cannot run ldd")?;
+    let said = String::from_utf8_lossy(&output.stdout);
+    if !output.status.success() && !said.contains("statically linked") {
+        let why = String::from_utf8_lossy(&output.stderr);
+        bail!("ldd {}: {}{}", program.display(), said.trim(), why.trim());
     }
-    Ok(files)
+    listed(&said).with_context(|| program.display().to_string())
 }
 
 /// What `ldd` says, which is `NAME => PATH (ADDRESS)` or, for the loader itself, `PATH (ADDRESS)`.
-fn libraries(said: &str) -> Result<Vec<PathBuf>> {
-    let mut paths = Vec::new();
+fn listed(said: &str) -> Result<BTreeSet<PathBuf>> {
+    let mut paths = BTreeSet::new();
     for line in said.lines().map(str::trim) {
         let found = line.split_once(" => ").map_or(line, |(_, found)| found);
         if found == "not found" {
@@ -105,7 +102,7 @@ fn libraries(said: &str) -> Result<Vec<PathBuf>> {
         }
         // What has no path is the kernel's own, or says that there is nothing to load.
         if found.starts_with('/') {
-            paths.push(found.split(" (").next().unwrap_or(found).into());
+            paths.insert(found.split(" (").next().unwrap_or(found).into());
         }
     }
     Ok(paths)
@@ -122,9 +119,9 @@ mod tests {
             "/lib/x86_64-linux-gnu/libc.so.6",
             "/lib64/ld-linux-x86-64.so.2",
         ];
-        assert_eq!(libraries(said)?, paths.map(PathBuf::from));
-        assert!(libraries("\tstatically linked\n")?.is_empty());
-        let missing = libraries("\tlibslirp.so.0 => not found\n").expect_err("missing");
+        assert_eq!(listed(said)?, paths.map(PathBuf::from).into());
+        assert!(listed("\tstatically linked\n")?.is_empty());
+        let missing = listed("\tlibslirp.so.0 => not found\n").expect_err("missing");
         assert!(missing.to_string().contains("libslirp.so.0"));
         Ok(())
     }

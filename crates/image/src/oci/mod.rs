@@ -9,6 +9,7 @@ pub mod layout;
 mod licences;
 pub mod local;
 
+use std::collections::BTreeSet;
 use std::path::Path;
 
 use anyhow::{Context, Result};
@@ -70,10 +71,11 @@ impl Seed {
     }
 }
 
-/// Builds an image of the search service from the static program `bramble-search`. Their only layer is the same.
+/// Builds an image of the search service from the program `bramble-search`. Their only layer is the same. A program for the
+/// nodes is static; one of this machine comes with the libraries that it is loaded with here.
 ///
 /// # Errors
-/// The program cannot be read, or the store cannot be written.
+/// The program or a library cannot be read, or the store cannot be written.
 pub fn search(
     store: &Store,
     seed: Seed,
@@ -82,19 +84,29 @@ pub fn search(
     architecture: Architecture,
 ) -> Result<Artifact> {
     let (name, description, run) = seed.image();
-    let key = Key::builder(&format!("oci-{name}"), RECIPE)
+    let libraries = match architecture {
+        Architecture::Arm64 => BTreeSet::new(),
+        Architecture::OfThisMachine => local::libraries(program)?,
+    };
+    let mut key = Key::builder(&format!("oci-{name}"), RECIPE)
         .file("program", program)
         .text("run", format!("{run:#?}"))
         .text("architecture", format!("{architecture:?}"))
-        .text("version", version)
-        .finish()?;
+        .text("version", version);
+    for path in &libraries {
+        key = key.file(&path.display().to_string(), path);
+    }
+    let key = key.finish()?;
     store.get_or_build(&key, |dir| {
         let content =
             std::fs::read(program).with_context(|| format!("cannot read {}", program.display()))?;
-        let files = base(SERVICE_USER, "bramble")
+        let mut files = base(SERVICE_USER, "bramble")
             .file("bramble-search", 0o755, content)
             // The worker keeps the ledger there; a fresh volume takes its owner from here.
             .directory_of(FIRST_USER, "var/lib/bramble", 0o755);
+        for path in &libraries {
+            files = local::with_file(files, path)?;
+        }
         let image = Image {
             name,
             version: version.to_owned(),
@@ -240,7 +252,7 @@ fn from_debian(inputs: &Inputs, version: &str, recipe: &Recipe) -> Result<Artifa
 
 fn image(recipe: &Recipe, version: &str, files: &Unpacked) -> Result<Image> {
     let mut layer = base(recipe.run.user, recipe.name).symlink("lib", "usr/lib");
-    let mut packages = std::collections::BTreeSet::new();
+    let mut packages = BTreeSet::new();
     for path in closure::closure(files, recipe.programs)? {
         let Some(file) = files.get(&path) else {
             continue;
