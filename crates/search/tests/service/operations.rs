@@ -1,5 +1,10 @@
 //! What keeps the service running, and what a person does about it.
 
+use std::fs::Permissions;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
 use serde_json::{Value, json};
 
 use crate::cluster::{Cluster, program, wait_until};
@@ -65,6 +70,56 @@ fn a_ledger_that_cannot_be_had_is_named() {
         .output()
         .unwrap();
     assert_eq!(output.status.code(), Some(2));
+}
+
+/// A directory of this machine, mounted as if it were another's. It ends with its test.
+struct Remote(PathBuf);
+
+impl Remote {
+    /// `None` where nothing can be mounted.
+    fn mount(dir: &Path) -> Option<Remote> {
+        // What is asked to connect need not do so.
+        let connect = dir.join("connect");
+        std::fs::write(&connect, "#!/bin/sh\nexec /usr/lib/openssh/sftp-server\n").unwrap();
+        std::fs::set_permissions(&connect, Permissions::from_mode(0o755)).unwrap();
+        let (far, near) = (dir.join("far"), dir.join("near"));
+        for dir in [&far, &near] {
+            std::fs::create_dir(dir).unwrap();
+        }
+        let mut sshfs = Command::new("sshfs");
+        sshfs.arg(format!("nas:{}", far.display())).arg(&near);
+        sshfs.args(["-o", &format!("ssh_command={}", connect.display())]);
+        let mounted = sshfs.status().is_ok_and(|status| status.success());
+        mounted.then_some(Remote(near))
+    }
+}
+
+impl Drop for Remote {
+    fn drop(&mut self) {
+        let _ = Command::new("fusermount3").arg("-u").arg(&self.0).status();
+    }
+}
+
+#[test]
+fn a_ledger_on_a_network_file_system_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let Some(remote) = Remote::mount(dir.path()) else {
+        println!("nothing is tested: sshfs, openssh-sftp-server or /dev/fuse is missing");
+        return;
+    };
+    let ledger = remote.0.join("ledger.sqlite");
+    let output = program()
+        .args(["worker", "--redis", "redis://localhost:1", "--ledger"])
+        .arg(&ledger)
+        .output()
+        .unwrap();
+    let stderr = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(1), "{stderr}");
+    assert!(
+        stderr.contains("it would be on a network file system (fuse.sshfs)"),
+        "{stderr}"
+    );
+    assert!(!ledger.exists());
 }
 
 #[test]
