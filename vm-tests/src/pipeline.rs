@@ -134,8 +134,11 @@ pub fn registry(report: &Report, operator: &Operator, programs: &Programs) -> Re
 /// When it does not come up.
 pub fn service(report: &Report, operator: &Operator, programs: &Programs) -> Result<()> {
     let images = programs.images.display().to_string();
+    // Sixteen nodes on two processors take ten minutes.
+    let patience = ["--timeout", "20"];
+    let deploy = ["stack", "deploy", "seeds", "--images", &images];
     report.stage("search service", |_| {
-        operator.bramble(&["stack", "deploy", "seeds", "--images", &images])
+        operator.bramble(&[&deploy[..], &patience].concat())
     })?;
     Ok(())
 }

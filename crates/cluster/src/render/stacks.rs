@@ -190,7 +190,7 @@ pub fn seeds(cluster: &Cluster, images: &Images) -> String {
     let mut miner = search(&image("seed-miner"), "miner", server);
     miner["secrets"] = json!([secret("miner-token", NOBODY)]);
     miner["volumes"] = json!([{ "type": "tmpfs", "target": "/tmp" }]);
-    miner["healthcheck"] = alive();
+    miner["healthcheck"] = seldom(alive());
     miner["deploy"] = deploy(
         cluster.workers().count(),
         &["node.role!=manager".to_owned()],
@@ -253,7 +253,10 @@ fn engine(image: &str, manager: &str) -> Value {
     let mut engine = search(image, "engine", json!({}));
     // The socket is root's. Without capabilities there is nothing else that this root may do.
     engine["user"] = json!("0:0");
-    engine["healthcheck"] = health(&["healthcheck", "http://127.0.0.1:2375/healthz"]);
+    engine["healthcheck"] = seldom(health(&[
+        "healthcheck",
+        "http://127.0.0.1:2375/healthz",
+    ]));
     let socket = "/var/run/docker.sock";
     engine["volumes"] =
         json!([{ "type": "bind", "source": socket, "target": socket, "read_only": true }]);
@@ -317,6 +320,12 @@ const ALIVE: &str = "/tmp/alive";
 
 fn alive() -> Value {
     health(&["healthcheck", "--alive", ALIVE])
+}
+
+/// For services that nobody waits for. A check starts a program in the container, which an emulated node takes seconds for.
+fn seldom(mut health: Value) -> Value {
+    health["interval"] = json!("5m");
+    health
 }
 
 /// The same with a question of its own, to the program of the search.
