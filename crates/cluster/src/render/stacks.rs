@@ -253,10 +253,7 @@ fn engine(image: &str, manager: &str) -> Value {
     let mut engine = search(image, "engine", json!({}));
     // The socket is root's. Without capabilities there is nothing else that this root may do.
     engine["user"] = json!("0:0");
-    engine["healthcheck"] = seldom(health(&[
-        "healthcheck",
-        "http://127.0.0.1:2375/healthz",
-    ]));
+    engine["healthcheck"] = seldom(health(&["healthcheck", "http://127.0.0.1:2375/healthz"]));
     let socket = "/var/run/docker.sock";
     engine["volumes"] =
         json!([{ "type": "bind", "source": socket, "target": socket, "read_only": true }]);
