@@ -4,9 +4,10 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::process::Command;
+use std::thread;
 
 use anyhow::{Context, Result, bail, ensure};
-use bramble_cluster::spec::Cluster;
+use bramble_cluster::spec::{Cluster, Nas, Node};
 use serde::Serialize;
 use serde_json::Value;
 
@@ -344,18 +345,33 @@ pub fn is_whole(operator: &Operator, cluster: &Cluster) -> Result<()> {
         );
     }
 
-    if let Some(nas) = &cluster.nas {
-        for node in &cluster.nodes {
-            let mounts = operator.look(&node.name, &["mount", "-t", "nfs4"])?;
-            for export in &nas.exports {
-                let source = format!("{}:/{export} on ", nas.server);
-                ensure!(
-                    mounts.contains(&source),
-                    "{} has no nfs4 mount of `{source}`:\n{mounts}",
-                    node.name
-                );
-            }
-        }
+    let Some(nas) = &cluster.nas else {
+        return Ok(());
+    };
+    thread::scope(|scope| {
+        let look = |node: &'_ Node| mounts_all(operator, node, nas);
+        let looks: Vec<_> = cluster
+            .nodes
+            .iter()
+            .map(|node| scope.spawn(move || look(node)))
+            .collect();
+        looks.into_iter().try_for_each(|look| {
+            look.join()
+                .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+        })
+    })
+}
+
+/// Whether a node has every export of the NAS mounted.
+fn mounts_all(operator: &Operator, node: &Node, nas: &Nas) -> Result<()> {
+    let mounts = operator.look(&node.name, &["mount", "-t", "nfs4"])?;
+    for export in &nas.exports {
+        let source = format!("{}:/{export} on ", nas.server);
+        ensure!(
+            mounts.contains(&source),
+            "{} has no nfs4 mount of `{source}`:\n{mounts}",
+            node.name
+        );
     }
     Ok(())
 }
