@@ -162,8 +162,10 @@ impl Remote {
             return (command.to_owned(), String::new());
         };
         let command = command.replace("exec sudo -n", "sudo -n");
+        // Whom sudo lets do anything without one may have no password, or another, and `-v` would still ask for it.
         let ask = format!(
-            "IFS= read -r word; printf '%s\\n' \"$word\" | sudo -S -p '' -v 2>/dev/null || exit {REFUSED}; unset word"
+            "IFS= read -r word; sudo -n true 2>/dev/null || printf '%s\\n' \"$word\" | sudo -S -p '' -v 2>/dev/null || \
+             exit {REFUSED}; unset word"
         );
         (
             format!("{ask}; {command}; exit $?"),
