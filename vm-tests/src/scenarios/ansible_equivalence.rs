@@ -19,7 +19,7 @@ pub(super) const SCENARIO: Scenario = Scenario {
     cluster: BY_HAND,
     nodes: THREE,
     stock: Stock::All,
-    measured: None,
+    measured: Some(1960),
     expects: &[],
     on: On::NewMachines(run),
 };
