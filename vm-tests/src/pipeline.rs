@@ -349,11 +349,10 @@ pub fn is_whole(operator: &Operator, cluster: &Cluster) -> Result<()> {
         return Ok(());
     };
     thread::scope(|scope| {
-        let look = |node: &'_ Node| mounts_all(operator, node, nas);
         let looks: Vec<_> = cluster
             .nodes
             .iter()
-            .map(|node| scope.spawn(move || look(node)))
+            .map(|node| scope.spawn(move || mounts_all(operator, node, nas)))
             .collect();
         looks.into_iter().try_for_each(|look| {
             look.join()
