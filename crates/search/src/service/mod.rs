@@ -15,6 +15,7 @@ mod client;
 mod compute;
 pub(crate) mod embedded;
 pub(crate) mod engine;
+mod explainer;
 mod ledger;
 pub(crate) mod manage;
 pub(crate) mod miner;

@@ -10,12 +10,12 @@ use tokio::sync::watch;
 use tokio::time::{Instant, sleep};
 use tracing::{info, warn};
 
+use super::super::explainer::Explainer;
 use super::super::snapshot::Snapshot;
 use super::super::wire::State;
 use super::super::{engine, now};
 use super::Page;
 use super::view::{EngineView, View};
-use crate::spec::Spec;
 
 /// How often to look while somebody looks on, and otherwise.
 const BUSY: Duration = Duration::from_secs(1);
@@ -29,8 +29,6 @@ pub(crate) trait Source: Send + Sync + 'static {
     fn jobs(&self) -> impl Future<Output = Result<Vec<String>>> + Send;
     /// A job as it is now. `None` if there is no such job.
     fn snapshot(&self, job: &str) -> impl Future<Output = Result<Option<Snapshot>>> + Send;
-    /// What a job computes. `None` if there is no such job.
-    fn spec(&self, job: &str) -> impl Future<Output = Result<Option<Spec>>> + Send;
 }
 
 /// Where a proxy for Docker's engine is: host and port.
@@ -39,20 +37,12 @@ pub(crate) type EnginePlace = (String, u16);
 /// A page that shows what `source` knows, until the runtime ends.
 pub(crate) fn page(
     source: impl Source,
+    explainer: Arc<Explainer>,
     place: Option<EnginePlace>,
     stopping: watch::Receiver<bool>,
 ) -> Arc<Page> {
-    let source = Arc::new(source);
     let (views, receiver) = watch::channel(Arc::new(View::default()));
-    let specs = source.clone();
-    let page = Page::new(
-        receiver,
-        stopping,
-        Arc::new(move |job| {
-            let source = specs.clone();
-            Box::pin(async move { source.spec(&job).await })
-        }),
-    );
+    let page = Page::new(receiver, stopping, explainer);
     let machines = watch::channel(None);
     if let Some(place) = place {
         tokio::spawn(ask_engine(place, machines.0));
@@ -62,7 +52,7 @@ pub(crate) fn page(
 }
 
 async fn follow(
-    source: Arc<impl Source>,
+    source: impl Source,
     page: Arc<Page>,
     views: watch::Sender<Arc<View>>,
     machines: watch::Receiver<Option<EngineView>>,
@@ -70,7 +60,7 @@ async fn follow(
     // What has ended stays as it is.
     let mut ended = BTreeMap::new();
     loop {
-        let jobs = look(source.as_ref(), &mut ended).await;
+        let jobs = look(&source, &mut ended).await;
         let jobs = jobs.unwrap_or_else(|error| {
             warn!("the page cannot be brought up to date: {error:#}");
             views.borrow().jobs.clone()

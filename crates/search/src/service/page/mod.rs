@@ -30,8 +30,8 @@ use serde::Deserialize;
 use tokio::sync::{Semaphore, watch};
 use tracing::warn;
 
+use super::explainer::Explainer;
 use assets::{BERRY, SCRIPT, STYLE};
-use seed::{Explainer, Specs};
 use view::View;
 
 /// Nothing from elsewhere, nothing inline, nobody around it.
@@ -43,7 +43,7 @@ pub(crate) struct Page {
     views: watch::Receiver<Arc<View>>,
     /// Turns true when the process is to end.
     stopping: watch::Receiver<bool>,
-    explainer: Explainer,
+    explainer: Arc<Explainer>,
     clients: Arc<Semaphore>,
 }
 
@@ -65,12 +65,12 @@ impl Page {
     pub(crate) fn new(
         views: watch::Receiver<Arc<View>>,
         stopping: watch::Receiver<bool>,
-        specs: Specs,
+        explainer: Arc<Explainer>,
     ) -> Arc<Self> {
         Arc::new(Page {
             views,
             stopping,
-            explainer: Explainer::new(specs),
+            explainer,
             clients: Arc::new(Semaphore::new(live::MOST_CLIENTS)),
         })
     }

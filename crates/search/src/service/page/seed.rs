@@ -1,86 +1,19 @@
-//! One seed explained, by computing it again.
+//! One seed, as the page explains it.
 
 use std::iter;
-use std::sync::{Arc, Mutex, PoisonError};
 
 use anyhow::{Context as _, Result};
 use axum::Json;
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
-use futures_util::future::BoxFuture;
 use maud::{Markup, html};
-use tokio::sync::Semaphore;
 
+use super::super::explainer::Job;
 use super::super::snapshot::Snapshot;
 use super::html::{document, foot, seed_path};
 use super::words::count;
 use crate::explain::{Explanation, Place};
 use crate::report::thousands;
-use crate::spec::{Compiled, Spec};
-
-/// Gives the spec of a job by its id, if there is such a job.
-pub(super) type Specs =
-    Arc<dyn Fn(String) -> BoxFuture<'static, Result<Option<Spec>>> + Send + Sync>;
-
-/// Worlds compiled at a time: each takes a moment of a processor, which a manager needs for other things.
-const AT_ONCE: usize = 2;
-
-/// Computes seeds again. Remembers the job that was asked for last, as people look at several seeds of one job.
-pub(super) struct Explainer {
-    specs: Specs,
-    last: Mutex<Option<(String, Arc<Job>)>>,
-    slots: Semaphore,
-}
-
-/// A job ready to compute.
-pub(super) struct Job {
-    spec: Spec,
-    compiled: Compiled,
-}
-
-impl Explainer {
-    pub(super) fn new(specs: Specs) -> Self {
-        Explainer {
-            specs,
-            last: Mutex::new(None),
-            slots: Semaphore::new(AT_ONCE),
-        }
-    }
-
-    /// A job by its id. `None` if there is none.
-    pub(super) async fn job(&self, id: &str) -> Result<Option<Arc<Job>>> {
-        let _slot = self.slots.acquire().await?;
-        let remembered = |last: &Option<(String, Arc<Job>)>| {
-            let (known, job) = last.as_ref()?;
-            (known == id).then(|| job.clone())
-        };
-        if let Some(job) = remembered(&self.last.lock().unwrap_or_else(PoisonError::into_inner)) {
-            return Ok(Some(job));
-        }
-        let Some(spec) = (self.specs)(id.to_owned()).await? else {
-            return Ok(None);
-        };
-        let compile = move || spec.compile().map(|compiled| Job { spec, compiled });
-        let job = tokio::task::spawn_blocking(compile).await?;
-        let job = Arc::new(job.map_err(|failure| anyhow::anyhow!("{failure}"))?);
-        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
-        *last = Some((id.to_owned(), job.clone()));
-        Ok(Some(job))
-    }
-}
-
-impl Job {
-    /// What lies where in a seed of a level. `None` if there is no such level.
-    pub(super) fn explain(&self, level: &str, seed: u32) -> Option<Explanation<'_>> {
-        let index = self.spec.levels.iter().position(|name| name == level)?;
-        let (position, program) = self.compiled.levels.get(index)?;
-        Some(Explanation::new(
-            &self.compiled.world,
-            *position,
-            &program.arrange(seed),
-        ))
-    }
-}
 
 /// The answer for browsers and for programs.
 pub(super) fn answer(

@@ -1,15 +1,18 @@
 //! What the page is told of jobs.
 
+use std::sync::Arc;
+
 use anyhow::{Context as _, Result};
 use serde::de::DeserializeOwned;
 
+use crate::service::explainer::Explainer;
 use crate::service::page::feed::Source;
 use crate::service::queue::Bus;
 use crate::service::snapshot::Snapshot;
 use crate::service::wire::{Caller, JobStatus, Refusal, Reply, Request};
-use crate::spec::Spec;
 
 /// What anybody may know.
+#[derive(Clone)]
 pub(super) struct Told(pub(super) Bus);
 
 impl Told {
@@ -23,6 +26,14 @@ impl Told {
     }
 }
 
+/// Computes seeds of the jobs that there are.
+pub(super) fn explainer(told: Told) -> Arc<Explainer> {
+    Explainer::new(Arc::new(move |job| {
+        let told = told.clone();
+        Box::pin(async move { told.ask(Request::Spec { job }).await })
+    }))
+}
+
 impl Source for Told {
     async fn jobs(&self) -> Result<Vec<String>> {
         let jobs: Option<Vec<JobStatus>> = self.ask(Request::Jobs).await?;
@@ -31,13 +42,6 @@ impl Source for Told {
 
     async fn snapshot(&self, job: &str) -> Result<Option<Snapshot>> {
         self.ask(Request::Snapshot {
-            job: job.to_owned(),
-        })
-        .await
-    }
-
-    async fn spec(&self, job: &str) -> Result<Option<Spec>> {
-        self.ask(Request::Spec {
             job: job.to_owned(),
         })
         .await

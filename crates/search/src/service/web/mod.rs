@@ -23,6 +23,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 use tracing::{Instrument as _, debug, info, info_span, warn};
 
+use super::explainer::Explainer;
 use super::page;
 use super::queue::{self, Bus};
 use super::token::Token;
@@ -39,7 +40,7 @@ const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 pub(crate) struct App {
     pub(crate) bus: Bus,
     gate: Gate,
-    seeds: seed::Programs,
+    explainer: Arc<Explainer>,
     /// Turns true when the process is to end.
     stopping: watch::Receiver<bool>,
 }
@@ -110,11 +111,12 @@ pub(crate) async fn serve(
 ) -> anyhow::Result<()> {
     let (stopped, stopping) = watch::channel(false);
     let told = feed::Told(bus.clone());
-    let page = page::feed::page(told, engine, stopping.clone());
+    let explainer = feed::explainer(told.clone());
+    let page = page::feed::page(told, explainer.clone(), engine, stopping.clone());
     let app = Arc::new(App {
         bus,
         gate,
-        seeds: seed::Programs::default(),
+        explainer,
         stopping,
     });
     let app = page::router(page).fallback_service(router(app));

@@ -15,11 +15,11 @@ async fn ask(method: &Method, path: &str) -> Response {
     let (bus, queue) = crate::service::queue::here::connect().unwrap();
     std::thread::spawn(move || drop(queue)).join().unwrap();
     let (_, stopping) = watch::channel(false);
-    let seeds = seed::Programs::default();
+    let explainer = feed::explainer(feed::Told(bus.clone()));
     let app = router(Arc::new(App {
         bus,
         gate: open_gate(),
-        seeds,
+        explainer,
         stopping,
     }));
     let mut request = Request::builder()

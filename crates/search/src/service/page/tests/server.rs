@@ -7,7 +7,8 @@ use tokio::runtime::Runtime;
 use tokio::sync::watch;
 
 use super::super::view::View;
-use super::super::{Page, Specs, router};
+use super::super::{Page, router};
+use crate::service::explainer::Explainer;
 use crate::spec::{Spec, read_world};
 
 /// A server that runs until it is dropped.
@@ -45,8 +46,8 @@ impl Server {
     pub(super) fn showing(view: View) -> Server {
         let (views, receiver) = watch::channel(Arc::new(view));
         let (stop, stopping) = watch::channel(false);
-        let specs: Specs = Arc::new(|_| Box::pin(async { Ok(Some(spec())) }));
-        let router = router(Page::new(receiver, stopping, specs));
+        let explainer = Explainer::new(Arc::new(|_| Box::pin(async { Ok(Some(spec())) })));
+        let router = router(Page::new(receiver, stopping, explainer));
         let runtime = Runtime::new().unwrap();
         let listener = runtime.block_on(TcpListener::bind("127.0.0.1:0")).unwrap();
         let address = listener.local_addr().unwrap().to_string();
