@@ -48,10 +48,10 @@ enum What {
     /// What the search service costs: a search by `run` and by a miner through the service, in turn. Fails below 97 %
     Efficiency {
         /// How many seeds
-        #[arg(long, value_name = "N", default_value_t = 1 << 27)]
+        #[arg(long, value_name = "N", default_value_t = 1 << 26)]
         seeds: u64,
-        /// How often
-        #[arg(long, value_name = "N", default_value_t = 3)]
+        /// How often: the median counts
+        #[arg(long, value_name = "N", default_value_t = 5)]
         rounds: u64,
     },
     /// Provisioning by bramble and by Ansible with the playbook that bramble exports, each on fresh emulated machines.
