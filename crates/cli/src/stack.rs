@@ -55,12 +55,16 @@ enum Verb {
     /// Deploy a stack, and wait until all of it runs
     Deploy(Deploy),
     /// List services, how many run, and where
+    #[command(
+        after_help = "Examples:\n  bramble stack ls\n  bramble stack ls --json | jq '.[].running'"
+    )]
     Ls {
         /// Print the services as JSON.
         #[arg(long)]
         json: bool,
     },
-    /// Remove a stack; its volumes stay
+    /// Remove a stack, and wait until its tasks have ended; its volumes stay
+    #[command(after_help = "Examples:\n  bramble stack rm seeds")]
     Rm {
         /// The stack.
         name: String,
@@ -110,18 +114,37 @@ pub(crate) fn run(context: &Context, args: &Args) -> anyhow::Result<ExitCode> {
         }
         Verb::Rm { name } => {
             let remote = Remote::open(context, &cluster)?;
-            let (manager, _) = agent::manager(&remote, &cluster)?;
-            print!(
-                "{}",
-                remote.output(
-                    manager,
-                    &format!("sudo -n docker stack rm {}", quoted(name)),
-                    b""
-                )?
-            );
+            let (manager, view) = agent::manager(&remote, &cluster)?;
+            is_deployed(&view, name)?;
+            print!("{}", remote.output(manager, &removal(name), b"")?);
             Ok(ExitCode::SUCCESS)
         }
     }
+}
+
+/// Docker takes any name, and says that there was nothing to remove where nobody looks.
+fn is_deployed(view: &SwarmView, name: &str) -> anyhow::Result<()> {
+    let stacks: BTreeSet<&str> = view
+        .services
+        .iter()
+        .filter_map(|service| service.stack.as_deref())
+        .collect();
+    if stacks.contains(name) {
+        return Ok(());
+    }
+    let there = match stacks.is_empty() {
+        true => "there are none".to_owned(),
+        false => format!("there are {}", Vec::from_iter(stacks).join(", ")),
+    };
+    Err(Usage::new(format!("no stack `{name}` is deployed: {there}")).into())
+}
+
+/// Engines wait for the tasks to end since version 26; until they have, a stack of this name cannot be deployed again.
+fn removal(name: &str) -> String {
+    format!(
+        "sudo -n docker stack rm $(docker stack rm --help | grep -q -e --detach && echo --detach=false) {}",
+        quoted(name)
+    )
 }
 
 /// What is deployed, and how images are found.

@@ -5,6 +5,7 @@ use crate::scenario::Scenario;
 mod ansible_equivalence;
 mod bare_node;
 mod cold_first_boot;
+mod day_to_day;
 mod faults;
 mod first_light;
 mod hard_times;
@@ -39,6 +40,7 @@ pub const SCENARIOS: &[Scenario] = &[
     ansible_equivalence::SCENARIO,
     provision_interrupted::SCENARIO,
     idempotence::SCENARIO,
+    day_to_day::SCENARIO,
     power_cut_worker::SCENARIO,
     hard_times::SCENARIO,
     partition::SCENARIO,
