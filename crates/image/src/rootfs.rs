@@ -137,7 +137,9 @@ pub struct Recipe {
     pub extends: bool,
 }
 
-/// The root file system of every node.
+/// The root file system of every node: Debian's essential packages, systemd with its network and name services, OpenSSH's
+/// server, Docker's engine, which is not started, `iproute2`, an NFS client, and BusyBox. What is not there under its own
+/// name may be in BusyBox: `busybox ping`.
 pub fn node() -> Recipe {
     Recipe {
         name: "rootfs-node",

@@ -46,7 +46,8 @@ pub struct Lab {
 pub struct Waiting<'a> {
     /// Names of machines.
     pub machines: Vec<String>,
-    /// What each has to say, or the beginning of it.
+    /// What each has to say, or the beginning of it: [`ONLINE`](crate::guest::ONLINE), or words of one's own, for which
+    /// something in the machine does as `echo 'bramble-lab: ready' > /dev/console`.
     pub text: &'a str,
     /// How long at most, altogether.
     pub patience: Duration,
@@ -54,7 +55,9 @@ pub struct Waiting<'a> {
 
 impl Lab {
     /// Starts a lab. `supervisor` is a program with arguments that calls [`crate::supervise`] on the path it
-    /// is given as last argument.
+    /// is given as last argument. `name` is a word, and short: it is in the paths of sockets.
+    ///
+    /// Returns when the lab can be asked for things. Its machines have yet to come [online](Lab::wait).
     ///
     /// # Errors
     /// When a lab called `name` runs already, or this one cannot be started: the supervisor's words are in the
@@ -115,6 +118,10 @@ impl Lab {
     }
 
     /// Waits until every machine of `waiting` has said what it has to say; `each` is shown every event.
+    ///
+    /// What has been said since the last wait counts, too. What an earlier wait was shown does not, even if it waited for
+    /// another machine: so one wait names all machines that start together, and each start of a machine is waited for
+    /// before the next. How machines are at any time is in [`Watch::machines`].
     ///
     /// # Errors
     /// When any machine of the lab is in trouble that nobody expected, one of these ends, or patience does: the last
@@ -356,7 +363,8 @@ impl Attached {
         self.befall(machine, fault, None)
     }
 
-    /// As [`Attached::inflict`], and the lab clears it when it has lasted so long.
+    /// As [`Attached::inflict`], and the lab clears it when it has lasted so long. Returns when it has befallen the
+    /// machine, not when it is over: then it is no longer among the [`Attached::afflictions`].
     ///
     /// # Errors
     /// As [`Attached::inflict`].
@@ -409,10 +417,15 @@ impl Attached {
     }
 
     /// Has root run a command, typed at the machine's console: the way in that no fault of the network cuts. Returns
-    /// what it wrote to either output.
+    /// what it wrote to either output, with its last line's end.
+    ///
+    /// The command is one line, for `sh -c`, without tabs; its input is empty. A machine runs one at a time. What is to
+    /// go on in the background must let go of the outputs, or is waited for: `nohup PROGRAM > /dev/null 2>&1 &`. A
+    /// command may take five minutes, and so may a machine that boots until its shell answers.
     ///
     /// # Errors
-    /// When there is no such machine, it does not answer, or the command fails: what it wrote is in the error.
+    /// When there is no such machine, it is off, its shell does not answer, or the command takes too long or fails: what
+    /// it wrote is in the error. Of a machine that stands still this is known after five minutes only.
     pub fn type_in(&self, machine: &str, command: &str) -> Result<String> {
         let request = Request::Type {
             machine: machine.to_owned(),

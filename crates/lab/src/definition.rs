@@ -16,7 +16,8 @@ use crate::trouble::Trouble;
 pub struct Definition {
     /// Where consoles and events are logged; it stays when the lab is gone.
     pub logs: PathBuf,
-    /// What the machines' disks and identities are in, and nothing else; it goes with the lab.
+    /// The directory that the machines' disks and identities are in, and nothing else. It is there before the lab, and
+    /// goes with it.
     pub scratch: Option<PathBuf>,
     /// What the machines run as.
     #[serde(default)]
@@ -130,9 +131,9 @@ pub enum Happened {
     Started,
     /// A clone has taken over the saved state and goes on.
     Resumed,
-    /// The machine wrote a line `bramble: TEXT` to its console.
+    /// The machine wrote a line `bramble-lab: TEXT` to its console.
     Says {
-        /// What follows `bramble: `.
+        /// What follows `bramble-lab: `.
         text: String,
     },
     /// The machine's console told of trouble.

@@ -44,11 +44,12 @@ pub enum Fault {
     },
     /// Its cable is pulled: it sees no carrier.
     Unplugged,
-    /// It stands still, and goes on as if no time had passed, but for what others did meanwhile.
+    /// It stands still, and goes on as if no time had passed, but for what others did meanwhile. From then on its clock is
+    /// behind by as long as it stood.
     Frozen,
     /// Its power is cut: what it had not written to its disk is gone. When cleared, it boots from that disk.
     PowerCut,
-    /// Its clock has jumped. When cleared, it is set right.
+    /// Its clock has jumped. When cleared, it is set to the host's.
     ClockJump {
         /// How far ahead; back, if negative.
         seconds: i64,
@@ -160,6 +161,9 @@ impl FromStr for Direction {
 /// In this order, for each direction on its own: frames are lost, duplicated, corrupted; wait for those before them
 /// to be sent at `rate` (as many as 256 KiB, more are lost); and arrive after `latency`, give or take `jitter`, in the
 /// order they were sent. The fate of the n-th frame follows from `seed` alone.
+///
+/// With [`Direction::Both`], an answer suffers as its question did: 100 ms of latency make a ping 200 ms slower, and 10 %
+/// of loss lose 19 of 100 pings. For `n` of each, take one direction.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Impairment {

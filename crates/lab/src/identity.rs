@@ -17,6 +17,9 @@ const DIRECTORY: &str = "run/bramble-identity";
 const SECTOR: usize = 512;
 
 /// A clone's identity.
+///
+/// It must get an address on `eth0`, from a DHCP server among the machines or from one of its `files`: in a clone that has
+/// none after five minutes `bramble-identity@….service` fails, and it switches itself off.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Identity {
     /// The host name the machine begins with.
@@ -28,9 +31,9 @@ pub struct Identity {
     /// The SSH host key, private and public: an ed25519 pair in OpenSSH's formats. A machine without one does
     /// not answer SSH.
     pub host_key: Option<(String, String)>,
-    /// Further files, such as a static address.
+    /// Further files, such as a static address in `etc/systemd/network`. What runs already has not read them.
     pub files: Layer,
-    /// A script that root runs once the files are there.
+    /// A script, with its `#!`, that root runs once the files are there: `networkctl reload` for an address.
     pub configure: Option<String>,
 }
 

@@ -45,10 +45,16 @@
 //!
 //! # A scenario of one's own
 //!
-//! Two machines, of which one loses its power and comes back. They are made of the root file system that bramble's nodes
-//! have: of the packages in `bramble.lock`, built the first time, which takes minutes, and taken from the store in
-//! `~/.cache/bramble` ever after. (Any other kernel, initramfs and disk with the files of [`guest::layer`] do as well:
-//! [`template::Recipe`].) Beside this crate it needs `bramble-image`, `bramble-store` and `anyhow`.
+//! Two machines, of which one loses its power and comes back, is cut off and heard again, and has a unit that fails as it
+//! should. They are made of the root file system that bramble's nodes have: of the packages in `bramble.lock`, built the
+//! first time, which takes minutes, and ever after taken from the store in `~/.cache/bramble`, which first reads it
+//! against its hashes. [`rootfs::node`](bramble_image::rootfs::node) says which programs there are. (Any other kernel,
+//! initramfs and disk with the files of [`guest::layer`] do as well: [`template::Recipe`].)
+//!
+//! The program may be a crate of its own, anywhere. It depends, by path, on `bramble-lab`, `bramble-image` and
+//! `bramble-store`, and on `anyhow`; and is given the path of `bramble.lock`, at the top of bramble's repository. Of the
+//! host it asks for QEMU, and for `mmdebstrap` the first time: `cargo xtask doctor` says what is missing. (A lab without
+//! any of this but QEMU, of one machine that has nothing to run, is `examples/smallest_lab.rs`.)
 //!
 //! ```no_run
 //! use std::path::{Path, PathBuf};
@@ -60,7 +66,7 @@
 //! use bramble_lab::identity::Identity;
 //! use bramble_lab::report::{self, Run};
 //! use bramble_lab::template::Template;
-//! use bramble_lab::{Backend, Definition, Fault, Lab, Waiting, guest, supervise};
+//! use bramble_lab::{Backend, Definition, Expected, Fault, Lab, Trouble, Waiting, guest, supervise};
 //! use bramble_store::Store;
 //!
 //! fn main() -> anyhow::Result<()> {
@@ -71,7 +77,7 @@
 //!     }
 //!     let supervisor = [std::env::current_exe()?.display().to_string(), "supervise".to_owned()];
 //!
-//!     // Booted the first time, and taken from the store ever after: 768 MiB, one CPU.
+//!     // Booted the first time, and taken from the store ever after: 768 MiB, one CPU, as the nodes of `vm-test` have.
 //!     let inputs = Inputs::open(Store::open()?, Path::new("bramble.lock"), None)?;
 //!     let rootfs = rootfs::node().get(&inputs, None)?;
 //!     let template = Template::of_rootfs(&inputs.store, "node", &rootfs, (768, 1), &supervisor)?;
@@ -129,10 +135,22 @@
 //!     lab.attached().inflict_for("bob", &Fault::PowerCut, Duration::from_secs(5))?;
 //!     lab.wait(&online(&["bob"]), |_| {})?;
 //!     assert_eq!(lab.attached().type_in("bob", "cat /root/note")?.trim(), "remember");
+//!
+//!     // A command that fails is an error: with the link cut, that is what is to happen.
+//!     let ping = || lab.attached().type_in("alice", "busybox ping -c 1 -W 2 10.0.0.2");
+//!     ping()?;
 //!     lab.attached().inflict("alice", &Fault::cut())?;
-//!     // Bob would refuse at once; 124 says that nobody answered.
-//!     lab.attached().type_in("alice", "timeout 5 bash -c '< /dev/tcp/10.0.0.2/7'; test $? = 124")?;
-//!     lab.attached().clear("alice")
+//!     assert!(ping().is_err());
+//!     lab.attached().clear("alice")?;
+//!     ping()?;
+//!
+//!     // Had nobody expected it, this would fail every later wait, and the lab's end.
+//!     lab.watch().expect(vec![Expected {
+//!         machine: Some("bob".to_owned()),
+//!         trouble: Trouble::FailedUnit,
+//!         text: " doomed.service".to_owned(),
+//!     }]);
+//!     lab.attached().type_in("bob", "systemd-run --unit=doomed false").map(drop)
 //! }
 //! ```
 

@@ -63,7 +63,7 @@ pub struct More<'a> {
     pub files: &'a dyn Fn() -> Result<Layer>,
 }
 
-/// A saved machine.
+/// A saved machine. It is kept until the labs of its clones have ended: the store may clear away what nobody holds.
 #[derive(Debug)]
 pub struct Template {
     artifact: Artifact,
@@ -106,7 +106,7 @@ impl Template {
     }
 
     /// As [`Template::get`], with disk, kernel and initramfs made of a root file system, or taken from the store.
-    /// Memory is in MiB.
+    /// `size` is memory in MiB, and CPUs; `name` is part of what the store knows it by.
     ///
     /// # Errors
     /// When they cannot be made, or the machine does not boot.
@@ -180,7 +180,9 @@ impl Template {
         self.artifact.was_cached
     }
 
-    /// A machine that goes on from here, with its disk in the directory `scratch`, which is created.
+    /// A machine that goes on from here. Its disk is made in `scratch`, a directory that is made where needed; `identity`
+    /// is a file that [`Identity::write`](crate::identity::Identity::write) wrote; `mac` is its network card's address,
+    /// such as `52:54:00:00:00:01`, which no other machine of the lab has.
     ///
     /// # Errors
     /// When its disk cannot be made.

@@ -42,7 +42,8 @@ pub struct Expected {
     pub machine: Option<String>,
     /// Which kind.
     pub trouble: Trouble,
-    /// What its line has in it; empty for any line.
+    /// What its line has in it, wherever: `a.service` would be in a line about `extra.service`, too, but not with a space
+    /// before it. Empty for any line.
     pub text: String,
 }
 

@@ -71,7 +71,7 @@ impl Condition {
 }
 
 /// Looks after a lab: knows how its machines are, and raises the alarm when one is in trouble that nobody expected.
-/// Clones look after the same lab.
+/// Clones look after the same lab. A machine that is in the same trouble again, in the same words, tells of it once.
 #[derive(Debug, Clone, Default)]
 pub struct Watch {
     seen: Arc<(Mutex<Seen>, Condvar)>,
@@ -89,7 +89,7 @@ struct Seen {
 }
 
 impl Watch {
-    /// From now on, such trouble is part of the plan, in place of what was before.
+    /// From now on, such trouble is part of the plan, in place of what was before. An alarm that was raised stays.
     pub fn expect(&self, expected: Vec<Expected>) {
         self.lock().expected = expected;
     }
@@ -112,7 +112,8 @@ impl Watch {
         seen.silenced = true;
     }
 
-    /// Returns when the alarm is raised, with what [`Watch::check`] would say; `None` when the lab ends before.
+    /// Returns when the alarm is raised, with what [`Watch::check`] would say; `None` when the lab ends before. It waits
+    /// as long as the lab lasts: where time is short, ask [`Watch::check`] now and then.
     pub fn wait_for_trouble(&self) -> Option<String> {
         let (_, changed) = &*self.seen;
         let calm = |seen: &mut Seen| seen.alarm.is_none() && !seen.over;
