@@ -118,7 +118,7 @@ fn exec(rehearsal: &Rehearsal) -> Result<()> {
 
 /// What somebody did by hand is shown, brought back, and shown no more.
 fn drift(rehearsal: &Rehearsal) -> Result<()> {
-    const TAMPER: &str = "sudo rm /shared && sudo chmod 666 /etc/docker/daemon.json && \
+    const TAMPER: &str = "sudo rm /shared && sudo sed -i s/localhost/nowhere/ /etc/docker/daemon.json && \
         sudo sed -i s/192.168.1.2/192.168.1.9/ /etc/hosts && sudo systemctl disable --quiet docker.service";
     let operator = rehearsal.operator;
     let program = rehearsal.bench.programs.node.display().to_string();
