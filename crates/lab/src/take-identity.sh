@@ -31,8 +31,8 @@ done
 systemctl start ssh.service
 mkdir -p /var/lib/bramble-lab
 touch /var/lib/bramble-lab/identity
+# Who it is survives a power cut from when it says so; an address takes longer.
+sync &
 /usr/lib/systemd/systemd-networkd-wait-online --interface=eth0:routable --timeout=300
+wait
 echo "bramble-lab: online" > /dev/console
-
-# Who it is survives a power cut from now on.
-sync
