@@ -5,10 +5,12 @@
 
 use std::net::Ipv4Addr;
 
+use anyhow::Result;
 use bramble_cluster::render::{network, storage};
 use bramble_cluster::spec::{Cluster, Nas};
 use bramble_image::layer::Layer;
 use bramble_image::rootfs::FIRST_USER_ID;
+use bramble_lab::Attached;
 use bramble_lab::identity::Identity;
 
 /// What the machine is called in the lab.
@@ -99,6 +101,24 @@ fn fstab(nas: &Nas) -> String {
         file += &format!("/srv/nfs/{export} /srv/nfs/{export} none bind 0 0\n");
     }
     file
+}
+
+/// Has the router of a lab that runs know those of `grown` whom it did not know in `before`, as a person does who adds
+/// what `bramble render` says to the router's own.
+///
+/// # Errors
+/// When the machine does not do as it is told.
+pub fn reserve(lab: &Attached, before: &Cluster, grown: &Cluster) -> Result<()> {
+    let known = network::dnsmasq(before);
+    let wanted = network::dnsmasq(grown);
+    let new = wanted.lines().filter(|line| !known.contains(line));
+    let lines: Vec<String> = new.map(|line| format!("'{line}'")).collect();
+    let add = format!(
+        "printf '%s\\n' {} >> /etc/dnsmasq.conf && systemctl restart dnsmasq.service",
+        lines.join(" ")
+    );
+    lab.type_in(NAME, &add)?;
+    Ok(())
 }
 
 fn configure(cluster: &Cluster) -> String {

@@ -191,7 +191,7 @@ mod tests {
     #[test]
     fn a_real_registry_takes_an_image_once() {
         if !std::path::Path::new(SERVER).exists() {
-            eprintln!("skipped: there is no {SERVER}");
+            eprintln!("SKIPPED: there is no {SERVER}");
             return;
         }
         let dir = tempfile::tempdir().unwrap();

@@ -28,7 +28,7 @@ impl Setting {
     /// `None` where there is no SSH server to be had.
     fn new() -> Option<Self> {
         if !Path::new(SSHD).exists() {
-            eprintln!("skipped: there is no {SSHD}");
+            eprintln!("SKIPPED: there is no {SSHD}");
             return None;
         }
         let dir = tempfile::tempdir().unwrap();

@@ -180,7 +180,7 @@ fn docker_accepts_the_stacks() {
         .output()
         .is_err()
     {
-        eprintln!("skipped: docker is not installed");
+        eprintln!("SKIPPED: docker is not installed");
         return;
     }
     for name in FIXTURES {
@@ -210,7 +210,7 @@ fn docker_accepts_the_stacks() {
 fn ansible_accepts_the_playbook() {
     let program = std::env::var("ANSIBLE_PLAYBOOK").unwrap_or("ansible-playbook".to_owned());
     if Command::new(&program).arg("--version").output().is_err() {
-        eprintln!("skipped: there is no {program}; name one by ANSIBLE_PLAYBOOK");
+        eprintln!("SKIPPED: there is no {program}; name one by ANSIBLE_PLAYBOOK");
         return;
     }
     let everything = std::fs::read_to_string(fixture_path("two-pi")).unwrap()
@@ -258,7 +258,7 @@ fn dnsmasq_accepts_its_configuration() {
             .into_iter()
             .find(|path| PathBuf::from(path).exists());
         let Some(program) = program else {
-            eprintln!("skipped: dnsmasq is not installed");
+            eprintln!("SKIPPED: dnsmasq is not installed");
             return;
         };
         let output = Command::new(program)

@@ -287,7 +287,7 @@ fn a_full_disk_leaves_the_old_file() {
         .arg(dir.path())
         .output();
     if !probe.is_ok_and(|probe| probe.status.success()) {
-        eprintln!("skipped: this machine lets nobody mount a small file system (`unshare -rm`)");
+        eprintln!("SKIPPED: this machine lets nobody mount a small file system (`unshare -rm`)");
         return;
     }
     let output = std::process::Command::new("unshare")

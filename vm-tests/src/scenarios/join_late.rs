@@ -7,7 +7,7 @@ use bramble_cluster::spec::Cluster;
 
 use super::{EIGHT_PI, THREE};
 use crate::scenario::{On, Rehearsal, Scenario, Stock, When};
-use crate::{life, pipeline, resize, setting};
+use crate::{household, life, pipeline, resize, setting};
 
 pub(super) const SCENARIO: Scenario = Scenario {
     name: "join-late",
@@ -58,6 +58,7 @@ fn one_more(rehearsal: &mut Rehearsal) -> Result<Cluster> {
     rehearsal.operator.bramble(&["check"])?;
     rehearsal.operator.bramble(&["keys"])?;
     let node = grown.nodes.last().context("a cluster without nodes")?;
+    household::reserve(rehearsal.lab.attached(), rehearsal.cluster, &grown)?;
     let template = &rehearsal.bench.node;
     setting::add(rehearsal.lab, &grown, node, rehearsal.place, template)?;
     life::until_online(rehearsal, &node.name)?;

@@ -4,6 +4,7 @@ mod compose;
 mod containers;
 mod flake;
 pub(crate) mod neon;
+mod skips;
 mod steps;
 mod tools;
 

@@ -6,6 +6,7 @@ use std::process::Command;
 use anyhow::{Context, Result, bail};
 
 use super::neon;
+use super::skips;
 use super::tools::{DENY, NEXTEST};
 use crate::doctor;
 use crate::lock;
@@ -127,7 +128,9 @@ fn tests() -> Result<Outcome> {
     let mut command = cargo();
     command.env("PATH", NEXTEST.on_path()?);
     command.args(["nextest", "run", "--workspace", "--locked"]);
-    logged("tests", command.args(["--profile", "ci"]))
+    logged("tests", command.args(["--profile", "ci"]))?;
+    skips::tell()?;
+    Ok(Outcome::Done)
 }
 
 fn doctests() -> Result<Outcome> {

@@ -104,7 +104,7 @@ impl Drop for Remote {
 fn a_ledger_on_a_network_file_system_is_refused() {
     let dir = tempfile::tempdir().unwrap();
     let Some(remote) = Remote::mount(dir.path()) else {
-        println!("nothing is tested: sshfs, openssh-sftp-server or /dev/fuse is missing");
+        eprintln!("SKIPPED: sshfs, openssh-sftp-server or /dev/fuse is missing");
         return;
     };
     let ledger = remote.0.join("ledger.sqlite");
