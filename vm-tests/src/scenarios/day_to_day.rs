@@ -19,7 +19,7 @@ pub(super) const SCENARIO: Scenario = Scenario {
     cluster: EIGHT_PI,
     nodes: THREE,
     stock: Stock::None,
-    measured: None,
+    measured: Some(450),
     expects: &[],
     on: On::Cluster(run),
 };
