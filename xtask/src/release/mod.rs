@@ -29,8 +29,8 @@ use crate::{image, lock, oci, project};
 Examples:
   cargo xtask release
   cargo xtask release --sign ~/.ssh/id_ed25519
-  cargo xtask release --no-card --check
-  cargo xtask release --only-nodes --check     as in CI
+  cargo xtask release --no-card --check        as in CI
+  cargo xtask release --only-nodes --check
 
 To verify: sha256sum --check SHA256SUMS, and if it was signed,
   ssh-keygen -Y verify -f allowed_signers -I WHO -n bramble-release -s SHA256SUMS.sig < SHA256SUMS")]
@@ -82,19 +82,19 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     }
 }
 
-/// Builds what nodes get twice, and compares; whether it could, since changes that no commit has cannot be built
+/// Builds all but the card twice, and compares; whether it could, since changes that no commit has cannot be built
 /// elsewhere.
 ///
 /// # Errors
 /// A build's, or that they differ.
-pub(crate) fn check_nodes() -> Result<bool> {
+pub(crate) fn check_without_card() -> Result<bool> {
     if provenance::Source::here()?.dirty {
         return Ok(false);
     }
     run(&Args {
         out: project::target_dir().join("dist"),
-        no_card: false,
-        only_nodes: true,
+        no_card: true,
+        only_nodes: false,
         check: true,
         sign: None,
         dirty: false,
