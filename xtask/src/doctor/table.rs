@@ -252,6 +252,28 @@ pub(crate) const REQUIREMENTS: &[Requirement] = &[
         packages: &[package("sshfs"), package("openssh-sftp-server")],
     },
     Requirement {
+        name: "sshd",
+        why: "tests have bramble log in to one of their own",
+        scope: Scope::Ci,
+        probe: Probe::Program {
+            name: "sshd",
+            ask: &[],
+            least: &[],
+        },
+        packages: &[package("openssh-server")],
+    },
+    Requirement {
+        name: "container registry",
+        why: "tests push images to one of their own",
+        scope: Scope::Ci,
+        probe: Probe::Program {
+            name: "docker-registry",
+            ask: &[],
+            least: &[],
+        },
+        packages: &[package("docker-registry")],
+    },
+    Requirement {
         name: "dnsmasq",
         why: "tests have it read the rendered router configuration",
         scope: Scope::Ci,
