@@ -18,7 +18,7 @@ pub(super) const SCENARIO: Scenario = Scenario {
     cluster: EIGHT_PI,
     nodes: THREE,
     stock: Stock::None,
-    measured: None,
+    measured: Some(222),
     expects: &[],
     on: On::Cluster(run),
 };
