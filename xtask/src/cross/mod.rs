@@ -189,26 +189,6 @@ pub(crate) fn build(choice: &Choice) -> Result<Programs> {
     Ok(programs)
 }
 
-/// Compiles `bramble` and `bramble-search` for this machine.
-///
-/// # Errors
-/// The compiler's, with the end of its log.
-pub(crate) fn build_for_host() -> Result<HostPrograms> {
-    let mut command = project::cargo();
-    command.args(["build", "--locked", "--release"]).args([
-        "--package",
-        "bramble-cli",
-        "--package",
-        "bramble-search",
-    ]);
-    project::run_logged(&mut command, &project::log_path("host-build")?)?;
-    let out = project::target_dir().join("release");
-    Ok(HostPrograms {
-        bramble: out.join("bramble"),
-        search: out.join("bramble-search"),
-    })
-}
-
 /// Compiles `bramble` for operators whose machine is of the nodes' kind.
 ///
 /// # Errors
@@ -225,13 +205,14 @@ pub(crate) fn build_operator(choice: &Choice) -> Result<PathBuf> {
     Ok(program)
 }
 
-/// Compiles `bramble` and `bramble-search` for machines of this one's kind, without a trace of where it was.
+/// Compiles `bramble` and `bramble-search` for machines of this one's kind, without a trace of where it was: what is
+/// rehearsed is what is handed out.
 ///
 /// # Errors
 /// The compiler's, with the end of its log.
-pub(crate) fn build_to_hand_out() -> Result<HostPrograms> {
+pub(crate) fn build_for_host() -> Result<HostPrograms> {
     let target = format!("{}-unknown-linux-gnu", std::env::consts::ARCH);
-    let target_dir = project::target_dir().join("hand-out");
+    let target_dir = project::target_dir().join("host");
     let mut command = project::cargo();
     command
         .env("CARGO_TARGET_DIR", &target_dir)
@@ -240,7 +221,7 @@ pub(crate) fn build_to_hand_out() -> Result<HostPrograms> {
         .env("CFLAGS", c_flags())
         .args(["build", "--locked", "--release", "--target", &target])
         .args(["--package", "bramble-cli", "--package", "bramble-search"]);
-    project::run_logged(&mut command, &project::log_path("hand-out")?)?;
+    project::run_logged(&mut command, &project::log_path("host-build")?)?;
     let out = target_dir.join(target).join("release");
     Ok(HostPrograms {
         bramble: out.join("bramble"),

@@ -33,7 +33,7 @@ pub(super) fn build(for_operators: bool) -> Result<Programs> {
         ));
     }
     if for_operators && ARCH != "aarch64" {
-        let here = cross::build_to_hand_out()?;
+        let here = cross::build_for_host()?;
         all.push((format!("bramble-{ARCH}"), here.bramble));
         all.push((format!("bramble-search-{ARCH}"), here.search));
     }
