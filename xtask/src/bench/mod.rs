@@ -45,13 +45,14 @@ enum What {
         #[arg(long, value_name = "SECONDS", default_value_t = 30)]
         seconds: u64,
     },
-    /// What the search service costs: a search by `run` and by a miner through the service, in turn. Fails below 97 %
+    /// What the search service costs: a search by `run` and by a miner through the service, at once, each with a processor of
+    /// its own, then with processors exchanged. Fails below 97 %
     Efficiency {
         /// How many seeds
         #[arg(long, value_name = "N", default_value_t = 1 << 26)]
         seeds: u64,
         /// How often: the median counts
-        #[arg(long, value_name = "N", default_value_t = 5)]
+        #[arg(long, value_name = "N", default_value_t = 3)]
         rounds: u64,
     },
     /// Provisioning by bramble and by Ansible with the playbook that bramble exports, each on fresh emulated machines.

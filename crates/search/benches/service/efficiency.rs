@@ -1,62 +1,90 @@
-//! What the service costs: the same search by `run` alone and by a miner through the service, in turn.
+//! What the service costs: the same search by `run` alone and by a miner through the service, at the same time, each with a
+//! processor of its own, and then with processors exchanged.
 //!
-//! Seeds per second of processor time tell it apart from what else the machine does just then; seeds per second tell how
-//! long miners wait for work.
+//! So what else the machine does meets both, and which processor is the better one cancels out in the geometric mean.
+//! Redis, worker, web and miner share theirs: what they take, the miner lacks.
 
 use std::process::Stdio;
-use std::time::Duration;
+use std::thread;
 
-use anyhow::{Context as _, Result, ensure};
-use nix::sys::resource::{UsageWho, getrusage};
+use anyhow::{Context as _, Result, anyhow, bail, ensure};
+use nix::sched::{CpuSet, sched_getaffinity, sched_setaffinity};
+use nix::unistd::Pid;
 use serde_json::Value;
 
 use crate::parts::{Running, Service, program, world};
 
 const LEAST: f64 = 0.97;
 
-/// Seeds per second, and per second of processor time.
-#[derive(Clone, Copy)]
-struct Speed {
-    wall: f64,
-    processor: f64,
-}
-
 pub(crate) fn measure(seeds: u64, rounds: u64) -> Result<()> {
-    let (mut wall, mut processor) = (Vec::new(), Vec::new());
+    let [one, two] = two_processors()?;
+    let mut ratios = Vec::new();
     for round in 1..=rounds {
-        // Who is first may find a cooler processor.
-        let ((alone, digest), (through, same)) = if round % 2 == 1 {
-            let alone = alone(seeds)?;
-            (alone, through(seeds)?)
-        } else {
-            let through = through(seeds)?;
-            (alone(seeds)?, through)
-        };
-        ensure!(digest == same, "the answers differ: {digest} and {same}");
+        let here = side_by_side(seeds, one, two)?;
+        let there = side_by_side(seeds, two, one)?;
+        let ratio = (here * there).sqrt();
         println!(
-            "{round}: run {:.0} seeds/s, {:.0} per processor second; service {:.0} and {:.0}",
-            alone.wall, alone.processor, through.wall, through.processor
+            "{round}: the service reaches {:.1} % of run; {:.1} % and {:.1} % with processors exchanged",
+            ratio * 100.0,
+            here * 100.0,
+            there * 100.0
         );
-        wall.push(through.wall / alone.wall);
-        processor.push(through.processor / alone.processor);
+        ratios.push(ratio);
     }
-    let (wall, processor) = (median(&mut wall), median(&mut processor));
+    let median = median(&mut ratios);
     println!(
-        "the service reaches {:.1} % of run, {:.1} % by processor time",
-        wall * 100.0,
-        processor * 100.0
+        "the service reaches {:.1} % of run, the median of {rounds}",
+        median * 100.0
     );
-    ensure!(
-        processor.max(wall) >= LEAST,
-        "less than {:.0} %",
-        LEAST * 100.0
-    );
+    ensure!(median >= LEAST, "less than {:.0} %", LEAST * 100.0);
     Ok(())
 }
 
 fn median(ratios: &mut [f64]) -> f64 {
     ratios.sort_by(f64::total_cmp);
     ratios.get(ratios.len() / 2).copied().unwrap_or(f64::NAN)
+}
+
+/// How fast the service is on its processor, as a share of `run` on the other.
+fn side_by_side(seeds: u64, alone_on: usize, service_on: usize) -> Result<f64> {
+    let (alone, service) = thread::scope(|scope| {
+        let alone = scope.spawn(|| on(alone_on, || alone(seeds)));
+        let service = scope.spawn(|| on(service_on, || through(seeds)));
+        (alone.join(), service.join())
+    });
+    let ended = |joined: thread::Result<Result<Found>>| joined.map_err(|_| anyhow!("panicked"))?;
+    let (alone, service) = (ended(alone)?, ended(service)?);
+    ensure!(
+        alone.digest == service.digest,
+        "the answers differ: {} and {}",
+        alone.digest,
+        service.digest
+    );
+    Ok(alone.seconds / service.seconds)
+}
+
+/// The first two that this process may use.
+fn two_processors() -> Result<[usize; 2]> {
+    let allowed = sched_getaffinity(Pid::from_raw(0))?;
+    let mut numbers = (0..CpuSet::count()).filter(|number| allowed.is_set(*number) == Ok(true));
+    match (numbers.next(), numbers.next()) {
+        (Some(one), Some(two)) => Ok([one, two]),
+        _ => bail!("this needs two processors"),
+    }
+}
+
+/// Does it in a thread that stays on one processor, as all that it starts do.
+fn on<T>(processor: usize, work: impl FnOnce() -> Result<T>) -> Result<T> {
+    let mut own = CpuSet::new();
+    own.set(processor)?;
+    sched_setaffinity(Pid::from_raw(0), &own)?;
+    work()
+}
+
+/// What a report says.
+struct Found {
+    seconds: f64,
+    digest: String,
 }
 
 fn search(seeds: u64) -> Vec<String> {
@@ -72,18 +100,16 @@ fn search(seeds: u64) -> Vec<String> {
         .collect()
 }
 
-fn alone(seeds: u64) -> Result<(Speed, String)> {
-    let before = processor_seconds()?;
+fn alone(seeds: u64) -> Result<Found> {
     let output = program()
         .arg("run")
         .args(search(seeds))
-        .stderr(Stdio::inherit())
+        .stderr(Stdio::null())
         .output()?;
-    speed(seeds, &output.stdout, processor_seconds()? - before)
+    found(&output.stdout)
 }
 
-fn through(seeds: u64) -> Result<(Speed, String)> {
-    let before = processor_seconds()?;
+fn through(seeds: u64) -> Result<Found> {
     let service = Service::start()?;
     let server = format!("http://{}", service.address);
     let mut miner = program();
@@ -97,30 +123,14 @@ fn through(seeds: u64) -> Result<(Speed, String)> {
         .output()?;
     drop(miner);
     drop(service.kill());
-    // The time of children counts when they have been waited for.
-    speed(seeds, &submit.stdout, processor_seconds()? - before)
+    found(&submit.stdout)
 }
 
-fn processor_seconds() -> Result<f64> {
-    let usage = getrusage(UsageWho::RUSAGE_CHILDREN)?;
-    let seconds = |time: nix::sys::time::TimeVal| {
-        let micros = Duration::from_micros(time.tv_usec().unsigned_abs());
-        time.tv_sec() as f64 + micros.as_secs_f64()
-    };
-    Ok(seconds(usage.user_time()) + seconds(usage.system_time()))
-}
-
-fn speed(seeds: u64, report: &[u8], processor: f64) -> Result<(Speed, String)> {
+fn found(report: &[u8]) -> Result<Found> {
     let report: Value = serde_json::from_slice(report).context("no report")?;
     let level = &report["levels"][0];
-    let digest = level["digest"].as_str().context("a digest")?.to_owned();
-    let wall = level["seconds"].as_f64().context("seconds")?;
-    let seeds = seeds as f64;
-    Ok((
-        Speed {
-            wall: seeds / wall,
-            processor: seeds / processor,
-        },
-        digest,
-    ))
+    Ok(Found {
+        seconds: level["seconds"].as_f64().context("seconds")?,
+        digest: level["digest"].as_str().context("a digest")?.to_owned(),
+    })
 }

@@ -1,4 +1,4 @@
-//! The search service, measured: `cargo xtask bench ingest` and `cargo xtask bench service`.
+//! The search service, measured: `cargo xtask bench ingest` and `cargo xtask bench efficiency`.
 
 mod efficiency;
 mod ingest;
