@@ -115,28 +115,34 @@ pub(crate) fn run(context: &Context, args: &Args) -> anyhow::Result<ExitCode> {
         Verb::Rm { name } => {
             let remote = Remote::open(context, &cluster)?;
             let (manager, view) = agent::manager(&remote, &cluster)?;
-            is_deployed(&view, name)?;
+            if remote.output(manager, &parts(name), b"")?.trim().is_empty() {
+                return Err(not_deployed(&view, name));
+            }
             print!("{}", remote.output(manager, &removal(name), b"")?);
             Ok(ExitCode::SUCCESS)
         }
     }
 }
 
+/// Lists all that a stack consists of: a removal that was cut off may have left networks and no service.
+fn parts(name: &str) -> String {
+    let label = quoted(&format!("label=com.docker.stack.namespace={name}"));
+    format!(
+        "for kind in service network secret config; do sudo -n docker $kind ls --quiet --filter {label} || exit; done"
+    )
+}
+
 /// Docker takes any name, and says that there was nothing to remove where nobody looks.
-fn is_deployed(view: &SwarmView, name: &str) -> anyhow::Result<()> {
-    let stacks: BTreeSet<&str> = view
-        .services
-        .iter()
+fn not_deployed(view: &SwarmView, name: &str) -> anyhow::Error {
+    let stacks = view.services.iter();
+    let stacks: BTreeSet<&str> = stacks
         .filter_map(|service| service.stack.as_deref())
         .collect();
-    if stacks.contains(name) {
-        return Ok(());
-    }
     let there = match stacks.is_empty() {
         true => "there are none".to_owned(),
         false => format!("there are {}", Vec::from_iter(stacks).join(", ")),
     };
-    Err(Usage::new(format!("no stack `{name}` is deployed: {there}")).into())
+    Usage::new(format!("no stack `{name}` is deployed: {there}")).into()
 }
 
 /// Engines wait for the tasks to end since version 26; until they have, a stack of this name cannot be deployed again.

@@ -24,6 +24,8 @@ pub(super) const SCENARIO: Scenario = Scenario {
     on: On::Cluster(run),
 };
 
+const MANAGER: &str = "manager1";
+
 /// The node that is tampered with, and that leaves.
 const NODE: &str = "worker2";
 
@@ -234,7 +236,12 @@ fn stack(rehearsal: &Rehearsal) -> Result<()> {
         ..
     } = *rehearsal;
     fails(operator, &["stack", "rm", "seed"])?;
+    // As if an earlier removal had been cut off when no network had been removed yet.
+    let services = "docker service ls --quiet --filter label=com.docker.stack.namespace=seeds";
+    let cut_off = format!("sudo -n docker service rm $(sudo -n {services})");
+    operator.bramble(&["exec", "--limit", MANAGER, "--", &cut_off])?;
     operator.bramble(&["stack", "rm", "seeds"])?;
+    fails(operator, &["stack", "rm", "seeds"])?;
     let left = operator.bramble(&["stack", "ls"])?;
     ensure!(
         !left.contains("seeds_") && left.contains("registry_"),
