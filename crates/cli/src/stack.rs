@@ -35,6 +35,8 @@ const INTERVAL: u64 = 2;
 /// The image that cannot come from the registry, being the registry: it is loaded, and known by its tag.
 const LOADED: &str = "registry";
 
+const OCI: &str = "`cargo xtask oci` makes them all, in target/oci";
+
 /// Deploy the services of the cluster, and see where they run.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
@@ -207,6 +209,9 @@ fn rendered(cluster: &Cluster, args: &Deploy, own: &[OwnStack]) -> anyhow::Resul
         .as_deref()
         .map(|dir| by_digest(cluster, dir))
         .transpose()?;
+    if let (stacks::SEEDS, Some(images), Some(dir)) = (&*args.name, &images, &args.images) {
+        is_complete(images, dir)?;
+    }
     let mut stacks = stacks::all(cluster, &images.unwrap_or_default());
     let own = own.iter().map(|own| &*own.name);
     let known = stacks.keys().copied().chain(own);
@@ -241,7 +246,30 @@ fn by_digest(cluster: &Cluster, dir: &Path) -> anyhow::Result<Images> {
         }
     }
     images.remove(LOADED);
+    if images.is_empty() {
+        return Err(Usage::new(format!(
+            "{} holds no image: an image is a directory in it, with a file `oci-layout`",
+            dir.display()
+        ))
+        .help(OCI)
+        .into());
+    }
     Ok(images)
+}
+
+/// Those that the search cannot do without; where one had no digest, its tag would be deployed instead.
+fn is_complete(images: &Images, dir: &Path) -> anyhow::Result<()> {
+    let wanted = stacks::IMAGES.into_iter().filter(|name| *name != LOADED);
+    let missing: Vec<&str> = wanted.filter(|name| !images.contains_key(*name)).collect();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    let missing = missing.join(", ");
+    Err(
+        Usage::new(format!("{} has no image {missing}", dir.display()))
+            .help(OCI)
+            .into(),
+    )
 }
 
 /// Whether Docker takes the stack, as far as it can be known without running it.

@@ -362,6 +362,35 @@ fn stacks_of_ones_own_are_checked_and_rendered() {
 }
 
 #[test]
+fn images_that_are_not_there_are_not_replaced_by_tags() {
+    let desk = Desk::new("eight-pi");
+    fs::create_dir(desk.path("images")).unwrap();
+    insta::assert_snapshot!(
+        "failure_no_images",
+        desk.bramble("stack deploy seeds --images images").shown()
+    );
+
+    let redis = desk.path("images/redis");
+    let digest = format!("sha256:{}", "0".repeat(64));
+    let descriptor = format!(r#"{{"mediaType":"","digest":"{digest}","size":2}}"#);
+    fs::create_dir_all(redis.join("blobs/sha256")).unwrap();
+    for (name, content) in [
+        ("oci-layout", r#"{"imageLayoutVersion":"1.0.0"}"#),
+        ("index.json", &format!(r#"{{"manifests":[{descriptor}]}}"#)),
+        (
+            &digest.replace("sha256:", "blobs/sha256/"),
+            &format!(r#"{{"config":{descriptor},"layers":[]}}"#),
+        ),
+    ] {
+        fs::write(redis.join(name), content).unwrap();
+    }
+    insta::assert_snapshot!(
+        "failure_some_images",
+        desk.bramble("stack deploy seeds --images images").shown()
+    );
+}
+
+#[test]
 fn completions_know_the_verbs() {
     let desk = Desk::empty();
     for shell in ["bash", "zsh", "fish"] {
