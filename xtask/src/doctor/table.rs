@@ -252,6 +252,17 @@ pub(crate) const REQUIREMENTS: &[Requirement] = &[
         packages: &[package("sshfs"), package("openssh-sftp-server")],
     },
     Requirement {
+        name: "newuidmap",
+        why: "a release is built again by another user, who needs ids to give to the files of a card",
+        scope: Scope::Ci,
+        probe: Probe::Program {
+            name: "newuidmap",
+            ask: &[],
+            least: &[],
+        },
+        packages: &[package("uidmap")],
+    },
+    Requirement {
         name: "sshd",
         why: "tests have bramble log in to one of their own",
         scope: Scope::Ci,
