@@ -186,7 +186,7 @@ pub use definition::{
 };
 pub use fault::{Affliction, Direction, Fault, Impairment, Rate, Share};
 pub use launcher::Backend;
-pub use qemu::version as qemu_version;
+pub use qemu::{MACHINE_TYPE, version as qemu_version};
 pub use remains::{Remains, remains};
 pub use rundir::RunDir;
 pub use supervisor::supervise;

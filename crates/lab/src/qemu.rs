@@ -11,6 +11,10 @@ use crate::launcher::Files;
 /// The program.
 pub(crate) const PROGRAM: &str = "qemu-system-aarch64";
 
+/// The board of all machines that are no Pi. Versioned: a saved machine must mean the same to a later QEMU, and the QEMU
+/// of that version is the first to know it.
+pub const MACHINE_TYPE: &str = "virt-10.0";
+
 /// The slots that network card and identity are plugged into while the machine runs.
 pub(crate) const NETWORK_SLOT: &str = "slot1";
 pub(crate) const IDENTITY_SLOT: &str = "slot2";
@@ -65,13 +69,13 @@ fn virt(machine: &Machine, sockets: Sockets) -> Vec<String> {
         Start::Clone { ram, .. } => file(ram, "share=off,readonly=on,rom=off"),
         Start::Cold { .. } => format!("ram,id=ram,size={memory}"),
     };
+    let board = format!("{MACHINE_TYPE},gic-version=2,memory-backend=ram");
     let mut argv = words([
         "-nodefaults",
         "-display",
         "none",
-        // Versioned: a saved machine must mean the same to a later QEMU.
         "-machine",
-        "virt-10.0,gic-version=2,memory-backend=ram",
+        &board,
         "-cpu",
         "cortex-a72",
     ]);

@@ -83,8 +83,9 @@ const fn backport(name: &'static str) -> Package {
     }
 }
 
-/// QEMU's parts must come from one release: `file:` migration and the `raspi4b` board are in 9.
-const QEMU: &[u32] = &[9, 0];
+/// QEMU's parts must come from one release, the first that has the lab's machine type; `raspi4b`, `file:` migration and
+/// `reconnect-ms` are older.
+const QEMU: &[u32] = &[10, 0];
 
 /// Everything, in the order in which it is reported.
 pub(crate) const REQUIREMENTS: &[Requirement] = &[
@@ -377,3 +378,17 @@ pub(crate) const REQUIREMENTS: &[Requirement] = &[
         packages: &[package("docker-compose")],
     },
 ];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_qemu_that_is_asked_for_has_the_labs_machine_type() {
+        let least: Vec<String> = QEMU.iter().map(u32::to_string).collect();
+        assert_eq!(
+            format!("virt-{}", least.join(".")),
+            bramble_lab::MACHINE_TYPE
+        );
+    }
+}
