@@ -106,7 +106,11 @@ fn row(took: Duration, name: &str, outcome: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+    use std::path::{Path, PathBuf};
+
     use super::*;
+    use crate::project;
 
     #[test]
     fn the_table_says_where_the_time_went() {
@@ -121,6 +125,22 @@ mod tests {
             line(2, Ok(Outcome::Skipped("no network".to_owned())), 0),
         ];
         insta::assert_snapshot!(table(&lines));
+    }
+
+    #[test]
+    fn workflows_keep_what_a_rehearsal_leaves() {
+        let written = [
+            vm_tests::runner::junit(Path::new("target/vm-test")),
+            PathBuf::from("target/vm-test/*/logs"),
+        ];
+        for workflow in ["ci.yml", "nightly.yml"] {
+            let path = project::root().join(".github/workflows").join(workflow);
+            let text = fs::read_to_string(&path).unwrap();
+            for kept in written.iter().map(|path| path.display().to_string()) {
+                let keeps = text.lines().any(|line| line.trim() == kept);
+                assert!(keeps, "{workflow} does not keep {kept}");
+            }
+        }
     }
 
     #[test]
