@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
-use std::fs::File;
+use std::fs::{self, File};
 use std::io::IsTerminal;
 use std::path::Path;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -14,6 +14,8 @@ use bramble_lab::Attached;
 pub use bramble_lab::report::Stage as Done;
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 use quick_junit::{NonSuccessKind, TestCase, TestCaseStatus, TestSuite};
+
+use crate::scenario::{Skipped, Verdict};
 
 /// A run in progress. Stages may run side by side.
 pub struct Report {
@@ -80,11 +82,22 @@ impl Report {
         let outcome = work(&stage);
         let cpu = self.cpu().map(|now| (now - cpu).max(0.0));
         let seconds = (self.started.elapsed() - start).as_secs_f64();
-        let note = lock(&stage.note).clone();
-        let failure = outcome.as_ref().err().map(|error| format!("{error:#}"));
+        let mut note = lock(&stage.note).clone();
+        let error = outcome.as_ref().err();
+        let skipped = error.and_then(|error| error.downcast_ref::<Skipped>());
+        if let Some(skipped) = skipped {
+            note = skipped.to_string();
+        }
+        let failure = error.filter(|_| skipped.is_none());
+        let failure = failure.map(|error| format!("{error:#}"));
         // Why, at once: what runs beside it may take minutes more.
         let why = failure.as_ref().and_then(|failure| failure.lines().next());
-        self.close(&stage, seconds, why.unwrap_or(&note), outcome.is_ok());
+        let mark = match (&failure, skipped) {
+            (Some(_), _) => "✗",
+            (None, Some(_)) => "–",
+            (None, None) => "✓",
+        };
+        self.close(&stage, seconds, mark, why.unwrap_or(&note));
         lock(&self.done).push(Done {
             name: name.to_owned(),
             start: start.as_secs_f64(),
@@ -107,12 +120,8 @@ impl Report {
         Some(bar)
     }
 
-    fn close(&self, stage: &Stage, seconds: f64, note: &str, ok: bool) {
-        let line = format!(
-            "{} {:<22} {seconds:>7.1}s  {note}",
-            if ok { "✓" } else { "✗" },
-            stage.name
-        );
+    fn close(&self, stage: &Stage, seconds: f64, mark: &str, note: &str) {
+        let line = format!("{mark} {:<22} {seconds:>7.1}s  {note}", stage.name);
         match &stage.bar {
             Some(bar) => {
                 bar.finish_and_clear();
@@ -152,19 +161,21 @@ impl Report {
         timing_table(&self.done(), self.started.elapsed().as_secs_f64())
     }
 
-    /// The stages as a JUnit suite named after the run: one test case each, and one more for a `failure` that
-    /// happened in none of them.
-    fn junit_suite(&self, failure: Option<&str>) -> TestSuite {
+    /// The stages as a JUnit suite named after the run: one test case each, and one more for a failure that happened in
+    /// none of them, or for that the run was skipped.
+    fn junit_suite(&self, outcome: &Result<Verdict>) -> TestSuite {
         let mut suite = TestSuite::new(self.name.clone());
         let mut stages = self.done();
-        if failure.is_some() && stages.iter().all(|stage| stage.failure.is_none()) {
+        if let Err(error) = outcome
+            && stages.iter().all(|stage| stage.failure.is_none())
+        {
             stages.push(Done {
                 name: self.name.clone(),
                 start: 0.0,
                 seconds: self.started.elapsed().as_secs_f64(),
                 cpu: None,
                 note: String::new(),
-                failure: failure.map(str::to_owned),
+                failure: Some(format!("{error:#}")),
             });
         }
         for stage in stages {
@@ -184,22 +195,32 @@ impl Report {
             case.set_system_out(stage.note);
             suite.add_test_case(case);
         }
+        if let Ok(Verdict::Skipped(why)) = outcome {
+            let mut status = TestCaseStatus::skipped();
+            status.set_message(why.clone());
+            let mut case = TestCase::new(self.name.clone(), status);
+            case.set_classname(self.name.clone());
+            suite.add_test_case(case);
+        }
         suite.set_time(self.started.elapsed());
         suite
     }
 }
 
-/// Writes runs as a JUnit file: a suite each. A run that failed comes with why.
+/// Writes runs as a JUnit file: a suite each, with what the run came to. Its directory is made if there is none.
 ///
 /// # Errors
 /// When it cannot be written.
 pub fn write_junit<'a>(
-    runs: impl IntoIterator<Item = (&'a Report, Option<String>)>,
+    runs: impl IntoIterator<Item = (&'a Report, &'a Result<Verdict>)>,
     path: &Path,
 ) -> Result<()> {
     let mut report = quick_junit::Report::new("vm-test");
-    for (run, failure) in runs {
-        report.add_test_suite(run.junit_suite(failure.as_deref()));
+    for (run, outcome) in runs {
+        report.add_test_suite(run.junit_suite(outcome));
+    }
+    if let Some(dir) = path.parent() {
+        fs::create_dir_all(dir).with_context(|| format!("cannot make {}", dir.display()))?;
     }
     let file = File::create(path).with_context(|| format!("cannot write {}", path.display()))?;
     report
@@ -290,7 +311,7 @@ mod tests {
     }
 
     #[test]
-    fn a_failed_stage_is_named_and_reported() -> Result<()> {
+    fn what_fails_or_is_skipped_is_named_and_reported() -> Result<()> {
         let report = Report::new("pipeline");
         report.stage("tools", |stage| {
             stage.note("all there");
@@ -303,13 +324,26 @@ mod tests {
         );
 
         let dir = tempfile::tempdir()?;
-        let path = dir.path().join("junit.xml");
-        let elsewhere = Report::new("partition");
-        let why = "there is no worker9".to_owned();
-        write_junit([(&report, None), (&elsewhere, Some(why))], &path)?;
+        // Nothing may have come so far as to make it.
+        let path = dir.path().join("vm-test/junit.xml");
+        let (elsewhere, nowhere) = (Report::new("partition"), Report::new("ansible"));
+        let lacking = nowhere.stage("tools", |_| -> Result<()> {
+            Err(Skipped("there is no pip".to_owned()).into())
+        });
+        let lacking = lacking.expect_err("skipped");
+        assert!(lacking.downcast_ref::<Skipped>().is_some());
+        let runs = [
+            (&report, Err(anyhow::anyhow!("worker3 is gone"))),
+            (&elsewhere, Err(anyhow::anyhow!("there is no worker9"))),
+            (
+                &nowhere,
+                Ok(Verdict::Skipped(lacking.root_cause().to_string())),
+            ),
+        ];
+        write_junit(runs.iter().map(|(run, outcome)| (*run, outcome)), &path)?;
         let xml = std::fs::read_to_string(path)?;
         assert!(
-            xml.contains(r#"tests="3""#) && xml.contains(r#"failures="2""#),
+            xml.contains(r#"tests="5""#) && xml.contains(r#"failures="2""#),
             "{xml}"
         );
         assert!(
@@ -317,6 +351,10 @@ mod tests {
             "{xml}"
         );
         assert!(xml.contains("there is no worker9"), "{xml}");
+        assert!(
+            xml.contains(r#"<skipped message="there is no pip"/>"#),
+            "{xml}"
+        );
         Ok(())
     }
 }

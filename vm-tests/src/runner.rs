@@ -1,6 +1,7 @@
 //! Runs scenarios: one after the other, each once, on as few labs as their meaning allows.
 
 use std::fs;
+use std::iter;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
@@ -14,7 +15,7 @@ use crate::operator::Operator;
 use crate::pipeline::{self, Answer};
 use crate::report::Report;
 use crate::resize;
-use crate::scenario::{Bench, On, Rehearsal, Scenario};
+use crate::scenario::{Bench, On, Rehearsal, Scenario, Skipped, Verdict};
 use crate::setting::{self, Place};
 
 /// What whoever asks for scenarios may say about all of them.
@@ -41,7 +42,9 @@ pub struct Ended {
     /// Its stages.
     pub report: Report,
     /// Whether it holds.
-    pub outcome: Result<()>,
+    pub outcome: Result<Verdict>,
+    /// What could not be kept of its lab, or not cleared away, beside what it came to.
+    pub notes: Vec<String>,
     /// The last answer that the cluster gave in it.
     pub answer: Option<Answer>,
     /// What its lab has used of the host since it began, where it had one.
@@ -70,49 +73,87 @@ pub(crate) struct Standing {
     runs: Vec<Run>,
 }
 
-/// Runs `scenarios`, and tells `each` what came of them. What all need is built in the report of the first.
-/// A scenario that fails takes its lab with it; the next gets a new one.
-///
-/// # Errors
-/// When what they need cannot be built, or a lab does not go away. A scenario that fails is no error here.
+impl Ended {
+    fn new(scenario: &'static Scenario, options: &Options) -> Ended {
+        Ended {
+            scenario,
+            report: Report::new(scenario.name),
+            outcome: Ok(Verdict::Holds),
+            notes: Vec::new(),
+            answer: None,
+            usage: None,
+            logs: options.directory.join(scenario.name).join("logs"),
+            page: None,
+        }
+    }
+}
+
+/// Runs `scenarios`, and tells `each` what came of them. What all need is built in the report of the first: where that
+/// fails, so has the first, and the others are not run. A scenario that fails takes its lab with it; the next gets a new
+/// one.
 pub fn run(
     scenarios: &[&'static Scenario],
     options: &Options,
     build: impl FnOnce(&Report) -> Result<Bench>,
     mut each: impl FnMut(&Ended),
-) -> Result<Vec<Ended>> {
-    let mut build = Some(build);
-    let mut bench = None;
+) -> Vec<Ended> {
+    let Some(first) = scenarios.first() else {
+        return Vec::new();
+    };
+    let mut first = Ended::new(first, options);
+    let bench = match build(&first.report) {
+        Ok(bench) => bench,
+        Err(error) => {
+            first.outcome = Err(error);
+            each(&first);
+            return vec![first];
+        }
+    };
+    let others = scenarios.iter().skip(1);
+    let others = others.map(|scenario| Ended::new(scenario, options));
     let mut standing: Option<Standing> = None;
     let mut ended = Vec::new();
-    for (number, &scenario) in scenarios.iter().enumerate() {
-        let report = Report::new(scenario.name);
-        if let Some(build) = build.take() {
-            bench = Some(build(&report)?);
-        }
-        let bench = bench.as_ref().context("nothing was built")?;
-
-        let mut done = Ended {
-            scenario,
-            report,
-            outcome: Ok(()),
-            answer: None,
-            usage: None,
-            logs: options.directory.join(scenario.name).join("logs"),
-            page: None,
-        };
-        done.outcome = perform(&mut done, bench, options, &mut standing);
+    for (number, mut done) in iter::once(first).chain(others).enumerate() {
+        let outcome = perform(&mut done, &bench, options, &mut standing);
+        done.outcome = verdict(outcome);
         let next = scenarios.get(number + 1);
-        if let Some(mut stands) = standing.take() {
-            done.logs.clone_from(&stands.place.logs);
-            done.usage = stands.lab.attached().usage().ok();
-            look_back(&mut stands, &mut done, options)?;
-            standing = pass_on(stands, &done, next.copied(), options)?;
+        if let Some(stands) = standing.take() {
+            standing = wrap_up(stands, &mut done, next.copied(), options);
         }
         each(&done);
         ended.push(done);
     }
-    Ok(ended)
+    ended
+}
+
+/// That there was nothing to show it with is no failure.
+fn verdict(outcome: Result<()>) -> Result<Verdict> {
+    outcome.map_or_else(
+        |error| match error.downcast::<Skipped>() {
+            Ok(Skipped(why)) => Ok(Verdict::Skipped(why)),
+            Err(error) => Err(error),
+        },
+        |()| Ok(Verdict::Holds),
+    )
+}
+
+/// Keeps what there is to see of a scenario, and passes its lab on or ends it. What goes wrong in that, as it does where
+/// the lab is what failed, never takes the place of the scenario's own failure.
+fn wrap_up(
+    mut stands: Standing,
+    done: &mut Ended,
+    next: Option<&'static Scenario>,
+    options: &Options,
+) -> Option<Standing> {
+    done.logs.clone_from(&stands.place.logs);
+    done.usage = stands.lab.attached().usage().ok();
+    look_back(&mut stands, done, options);
+    match pass_on(stands, done, next, options) {
+        Ok(standing) => return standing,
+        Err(error) if done.outcome.is_ok() => done.outcome = Err(error),
+        Err(error) => done.notes.push(format!("{error:#}")),
+    }
+    None
 }
 
 /// Runs one scenario on a lab that fits, which is made if none stands.
@@ -149,7 +190,10 @@ fn perform(
     done.answer = rehearsal.answer;
     // Were it the last thing that happened.
     let outcome = outcome.and_then(|()| stands.lab.watch().check());
-    outcome.map_err(|error| with_consoles(error, stands))
+    outcome.map_err(|error| match error.is::<Skipped>() {
+        true => error,
+        false => with_consoles(error, stands),
+    })
 }
 
 /// Brings a lab to where its scenario begins.
@@ -182,36 +226,45 @@ pub(crate) fn come_online(report: &Report, stands: &mut Standing) -> Result<()> 
 }
 
 /// Keeps what there is to see of a scenario, all the more if it failed.
-fn look_back(stands: &mut Standing, done: &mut Ended, options: &Options) -> Result<()> {
+fn look_back(stands: &mut Standing, done: &mut Ended, options: &Options) {
     let report = &done.report;
     if done.outcome.is_err() {
         // Whoever had to know does.
         stands.lab.watch().silence();
         stands.operator.alarm().reset();
-        report.stage("evidence", |stage| {
+        let evidence = report.stage("evidence", |stage| {
             let missing = stands.lab.attached().collect()?;
             stage.note(match missing.is_empty() {
                 true => "the journals, and what was sent last".to_owned(),
                 false => format!("missing: {}", missing.join("; ")),
             });
             anyhow::Ok(())
-        })?;
+        });
+        let lost = evidence.err().map(|error| format!("{error:#}"));
+        done.notes.extend(lost);
     }
-    let failure = done.outcome.as_ref().err();
+    let (failure, skipped) = match &done.outcome {
+        Ok(Verdict::Holds) => (None, None),
+        Ok(Verdict::Skipped(why)) => (None, Some(why.clone())),
+        Err(error) => (Some(error), None),
+    };
     stands.runs.push(Run {
         title: done.scenario.name.to_owned(),
         shows: done.scenario.shows.to_owned(),
         failure: failure.map(|error| format!("{error:#}")),
+        skipped,
         stages: report.done(),
         began: report.began(),
     });
-    done.page = Some(page::write(&stands.runs, &stands.place.logs)?);
+    match page::write(&stands.runs, &stands.place.logs) {
+        Ok(page) => done.page = Some(page),
+        Err(error) => done.notes.push(format!("there is no page: {error:#}")),
+    }
     if let Some(error) = failure
         && options.pause_on_failure
     {
         pause(report, error, &stands.lab.attached().name(), &done.page);
     }
-    Ok(())
 }
 
 /// Waits until a person has seen enough of the machines. Ctrl-C ends everything, as ever.
@@ -255,7 +308,8 @@ fn pass_on(
     if done.outcome.is_ok()
         && shareable(done.scenario)
         && shareable(next)
-        && cluster_file(next, options)?.1 == stands.file
+        // One that cannot be read is the next one's failure.
+        && cluster_file(next, options).is_ok_and(|(_, file)| file == stands.file)
     {
         return Ok(Some(stands));
     }
@@ -367,4 +421,116 @@ fn with_consoles(error: anyhow::Error, stands: &Standing) -> anyhow::Error {
 /// Where the JUnit report of a run is, below [`Options::directory`].
 pub fn junit(directory: &Path) -> PathBuf {
     directory.join("junit.xml")
+}
+
+#[cfg(test)]
+mod tests {
+    use std::process;
+
+    use anyhow::{anyhow, bail};
+
+    use super::*;
+    use crate::scenario::Filter;
+
+    fn options(directory: &Path) -> Options {
+        Options {
+            root: PathBuf::from(".."),
+            directory: directory.to_owned(),
+            cluster: None,
+            nodes: None,
+            keep: false,
+            pause_on_failure: false,
+        }
+    }
+
+    fn scenarios() -> Vec<&'static Scenario> {
+        Filter::default().choose().expect("all")
+    }
+
+    /// A lab whose supervisor answers nothing any more, since it has been killed.
+    fn dead_lab(name: &str, scenario: &Scenario, options: &Options) -> Standing {
+        let (path, file) = cluster_file(scenario, options).expect("a cluster file");
+        let (cluster, _) = Cluster::parse(&path.display().to_string(), &file).expect("a cluster");
+        let place = Place::fresh(&options.directory.join(name)).expect("directories");
+        let definition = bramble_lab::Definition {
+            logs: place.logs.clone(),
+            scratch: Some(place.scratch.clone()),
+            backend: bramble_lab::Backend::Processes,
+            machines: Vec::new(),
+            gateway: None,
+        };
+        let listens = r#"echo '{"at":0,"machine":null,"event":"listening"}'; kill -9 $$"#;
+        let supervisor = ["sh", "-c", listens].map(str::to_owned);
+        let name = format!("{name}-{}", process::id());
+        Standing {
+            operator: Operator::new(Path::new("/bin/false"), &place.files(), &place.logs),
+            lab: Lab::launch(&name, &definition, &supervisor).expect("a lab"),
+            file,
+            cluster,
+            place,
+            web: 0,
+            is_cluster: true,
+            cards: Vec::new(),
+            runs: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn a_lab_that_is_dead_hides_nothing() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let options = options(dir.path());
+        let (scenario, next) = (scenarios()[0], scenarios()[1]);
+        for (name, outcome, error, notes) in [
+            (
+                "fails",
+                Err(anyhow!("worker1 does not answer")),
+                "worker1 does not answer",
+                ["`evidence` failed", "no page", "`clearing away` failed"].as_slice(),
+            ),
+            (
+                "holds",
+                Ok(Verdict::Holds),
+                "`clearing away` failed",
+                &["no page"],
+            ),
+        ] {
+            let stands = dead_lab(name, scenario, &options);
+            let mut done = Ended::new(scenario, &options);
+            done.outcome = outcome;
+            assert!(wrap_up(stands, &mut done, Some(next), &options).is_none());
+            let failure = format!("{:#}", done.outcome.expect_err("a failure"));
+            assert!(failure.contains(error), "{name}: {failure}");
+            assert_eq!(done.notes.len(), notes.len(), "{name}: {:?}", done.notes);
+            for (note, words) in done.notes.iter().zip(notes) {
+                assert!(note.contains(words), "{name}: {note}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_built_is_the_first_ones_failure() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let mut told = 0;
+        let build = |report: &Report| report.stage("tools", |_| bail!("there is no QEMU"));
+        let ended = run(&scenarios(), &options(dir.path()), build, |_| told += 1);
+        assert_eq!((ended.len(), told), (1, 1));
+        let error = ended[0].outcome.as_ref().expect_err("a failure");
+        assert_eq!(
+            format!("{error:#}"),
+            "stage `tools` failed: there is no QEMU"
+        );
+    }
+
+    #[test]
+    fn what_is_skipped_has_not_failed() {
+        let skipped = || anyhow::Error::from(Skipped("there is no pip".to_owned()));
+        let why = Verdict::Skipped("there is no pip".to_owned());
+        for (outcome, expected) in [
+            (Ok(()), Some(Verdict::Holds)),
+            (Err(skipped().context("stage `ansible`")), Some(why)),
+            (Err(anyhow!("there is no pip")), None),
+        ] {
+            assert_eq!(verdict(outcome).ok(), expected);
+        }
+    }
 }

@@ -63,6 +63,31 @@ impl Scenario {
     }
 }
 
+/// The error of a scenario's body that can show nothing on this machine, for want of something that is none of its own: it
+/// has not failed, and nobody shall think that it holds.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Skipped(
+    /// For want of what.
+    pub String,
+);
+
+impl fmt::Display for Skipped {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for Skipped {}
+
+/// What a scenario that has not failed came to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Verdict {
+    /// What it shows holds.
+    Holds,
+    /// It has shown nothing, and why.
+    Skipped(String),
+}
+
 /// When a scenario is run without being asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]

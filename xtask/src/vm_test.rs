@@ -21,7 +21,7 @@ use vm_tests::operator::Programs;
 use vm_tests::pipeline::{self, Answer, Search};
 use vm_tests::report::{self, Done, Report, Stage};
 use vm_tests::runner::{self, Ended, Options};
-use vm_tests::scenario::{self, Bench, Filter, Partition, Scenario, Stock, When};
+use vm_tests::scenario::{self, Bench, Filter, Partition, Scenario, Stock, Verdict, When};
 
 use crate::doctor::Scope;
 use crate::{cross, doctor, lock, oci, project, vm};
@@ -132,7 +132,10 @@ enum Launcher {
 struct Outcome<'a> {
     scenario: &'a str,
     passed: bool,
+    /// Why it could show nothing here, if it could not.
+    skipped: Option<&'a str>,
     failure: Option<String>,
+    notes: &'a [String],
     stages: Vec<Done>,
     answer: &'a Option<Answer>,
     /// Host memory at its peak in KiB, and CPU time of all machines in milliseconds.
@@ -163,35 +166,42 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         |it| {
             tell(it, scenarios.len() > 1);
         },
-    )?;
+    );
 
     let junit = runner::junit(&options.directory);
-    let failure = |ended: &Ended| {
-        ended
-            .outcome
-            .as_ref()
-            .err()
-            .map(|error| format!("{error:#}"))
-    };
-    report::write_junit(
-        ended.iter().map(|ended| (&ended.report, failure(ended))),
-        &junit,
-    )?;
-    eprintln!("JUnit report: {}", junit.display());
+    let runs = ended.iter().map(|ended| (&ended.report, &ended.outcome));
+    let written = report::write_junit(runs, &junit);
+    if written.is_ok() {
+        eprintln!("JUnit report: {}", junit.display());
+    }
     if args.json {
         for ended in &ended {
-            let outcome = Outcome {
-                scenario: ended.scenario.name,
-                passed: ended.outcome.is_ok(),
-                failure: failure(ended),
-                stages: ended.report.done(),
-                answer: &ended.answer,
-                usage: &ended.usage,
-            };
-            println!("{}", serde_json::to_string_pretty(&outcome)?);
+            println!("{}", serde_json::to_string_pretty(&outcome(ended))?);
         }
     }
-    verdict(ended)
+    if let Some(summary) = summary(&ended) {
+        eprintln!("{summary}");
+    }
+    verdict(ended, scenarios.len())?;
+    written
+}
+
+fn outcome(ended: &Ended) -> Outcome<'_> {
+    let (passed, skipped, failure) = match &ended.outcome {
+        Ok(Verdict::Holds) => (true, None, None),
+        Ok(Verdict::Skipped(why)) => (false, Some(why.as_str()), None),
+        Err(error) => (false, None, Some(format!("{error:#}"))),
+    };
+    Outcome {
+        scenario: ended.scenario.name,
+        passed,
+        skipped,
+        failure,
+        notes: &ended.notes,
+        stages: ended.report.done(),
+        answer: &ended.answer,
+        usage: &ended.usage,
+    }
 }
 
 /// Whether there is somebody to wait for.
@@ -230,24 +240,46 @@ fn tell(ended: &Ended, is_one_of_several: bool) {
     if let (Some(answer), Some(usage)) = (&ended.answer, &ended.usage) {
         eprintln!("{}", shown(answer, usage));
     }
+    for note in &ended.notes {
+        eprintln!("note: {note}");
+    }
     match &ended.outcome {
-        Ok(()) => eprintln!("{} holds", ended.scenario.name),
+        Ok(Verdict::Holds) => eprintln!("{} holds", ended.scenario.name),
+        Ok(Verdict::Skipped(why)) => eprintln!("{} SKIPPED: {why}", ended.scenario.name),
         // That of a single one is the error of the whole.
         Err(error) if is_one_of_several => eprintln!("{} failed: {error:#}", ended.scenario.name),
         Err(_) => {}
     }
 }
 
-/// The error of a single scenario is that of the run; of several, it says which failed.
-fn verdict(ended: Vec<Ended>) -> Result<()> {
-    let all = ended.len();
+/// How many came to what, where there were several.
+fn summary(ended: &[Ended]) -> Option<String> {
+    let count = |wanted: fn(&Ended) -> bool| ended.iter().filter(|it| wanted(it)).count();
+    let hold = count(|it| matches!(it.outcome, Ok(Verdict::Holds)));
+    let skipped = count(|it| matches!(it.outcome, Ok(Verdict::Skipped(_))));
+    let failed = count(|it| it.outcome.is_err());
+    let several = ended.len() > 1;
+    several.then(|| format!("scenarios: {hold} hold, {failed} failed, {skipped} SKIPPED"))
+}
+
+/// The error of a single scenario is that of the run; of several, it says which failed. `wanted` is how many were to be
+/// run.
+fn verdict(ended: Vec<Ended>, wanted: usize) -> Result<()> {
+    let not_run = wanted - ended.len();
     let mut failed: Vec<Ended> = ended.into_iter().filter(|it| it.outcome.is_err()).collect();
     match failed.len() {
         0 => Ok(()),
-        1 if all == 1 => failed.remove(0).outcome,
+        1 if wanted == 1 => failed.remove(0).outcome.map(drop),
         count => {
             let names: Vec<&str> = failed.iter().map(|it| it.scenario.name).collect();
-            bail!("{count} of {all} scenarios failed: {}", names.join(", "))
+            let rest = match not_run {
+                0 => String::new(),
+                rest => format!("; {rest} more were not run, as what they need cannot be built"),
+            };
+            bail!(
+                "{count} of {wanted} scenarios failed: {}{rest}",
+                names.join(", ")
+            )
         }
     }
 }
@@ -394,4 +426,75 @@ fn shown(answer: &Answer, usage: &Usage) -> String {
         mebibytes(usage.peak_memory),
         usage.cpu / 1000
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use anyhow::anyhow;
+
+    use super::*;
+
+    fn ended(index: usize, outcome: Result<Verdict>) -> Ended {
+        let scenario = Filter::default().choose().expect("all")[index];
+        Ended {
+            scenario,
+            report: Report::new(scenario.name),
+            outcome,
+            notes: Vec::new(),
+            answer: None,
+            usage: None,
+            logs: PathBuf::new(),
+            page: None,
+        }
+    }
+
+    #[test]
+    fn a_run_says_what_its_scenarios_came_to() {
+        let holds = || Ok(Verdict::Holds);
+        let skipped = || Ok(Verdict::Skipped("there is no pip".to_owned()));
+        let fails = || Err(anyhow!("worker1 is gone"));
+        for (outcomes, wanted, sum, error) in [
+            (vec![holds()], 1, None, None),
+            (vec![skipped()], 1, None, None),
+            (vec![fails()], 1, None, Some("worker1 is gone")),
+            (
+                vec![holds(), skipped()],
+                2,
+                Some("scenarios: 1 hold, 0 failed, 1 SKIPPED"),
+                None,
+            ),
+            (
+                vec![holds(), fails()],
+                2,
+                Some("scenarios: 1 hold, 1 failed, 0 SKIPPED"),
+                Some("1 of 2 scenarios failed: first-light"),
+            ),
+            (
+                vec![fails()],
+                3,
+                None,
+                Some(
+                    "1 of 3 scenarios failed: pipeline; 2 more were not run, as what they need cannot be built",
+                ),
+            ),
+        ] {
+            let ended: Vec<Ended> = outcomes
+                .into_iter()
+                .enumerate()
+                .map(|(index, outcome)| ended(index, outcome))
+                .collect();
+            assert_eq!(summary(&ended).as_deref(), sum);
+            let failure = verdict(ended, wanted).err().map(|error| error.to_string());
+            assert_eq!(failure.as_deref(), error);
+        }
+    }
+
+    #[test]
+    fn what_is_skipped_has_not_passed() {
+        let skipped = ended(0, Ok(Verdict::Skipped("there is no pip".to_owned())));
+        let json = serde_json::to_value(outcome(&skipped)).expect("JSON");
+        assert_eq!(json["passed"], false);
+        assert_eq!(json["skipped"], "there is no pip");
+        assert!(json["failure"].is_null());
+    }
 }

@@ -16,6 +16,11 @@ pub(super) fn page(runs: &[Run], material: &Material) -> Markup {
     let names: Vec<&str> = runs.iter().map(|run| run.title.as_str()).collect();
     let failed = runs.iter().find(|run| run.failure.is_some());
     let title = names.join(", ");
+    let (mark, class, verdict) = match failed {
+        Some(_) => ("✗", "bad", "failed"),
+        None if runs.iter().all(|run| run.skipped.is_some()) => ("–", "none", "skipped"),
+        None => ("✓", "good", "holds"),
+    };
     let axis = Axis::of(runs, material);
     let mut machines: Vec<String> = material
         .definition
@@ -37,20 +42,22 @@ pub(super) fn page(runs: &[Run], material: &Material) -> Markup {
                 meta charset="utf-8";
                 meta name="viewport" content="width=device-width, initial-scale=1";
                 meta name="color-scheme" content="light dark";
-                title { @if failed.is_some() { "✗ " } @else { "✓ " } (title) }
+                title { (mark) " " (title) }
                 style { (PreEscaped(STYLE)) }
             }
             body {
                 header {
                     h1 { (title) }
-                    @match failed {
-                        Some(_) => p class="verdict bad" { "failed" },
-                        None => p class="verdict good" { "holds" },
-                    }
+                    p class={ "verdict " (class) } { (verdict) }
                 }
                 main {
                     @for run in runs.iter().filter(|run| !run.shows.is_empty()) {
                         p class="quiet" { @if runs.len() > 1 { b { (run.title) } ": " } (run.shows) }
+                    }
+                    @for run in runs {
+                        @if let Some(why) = &run.skipped {
+                            p { b { (run.title) } " SKIPPED: " (why) }
+                        }
                     }
                     (first_error(failed, material, &lives))
                     (topology(material, &lives))

@@ -37,6 +37,8 @@ pub struct Run {
     pub shows: String,
     /// Why it failed, if it did.
     pub failure: Option<String>,
+    /// Why it could show nothing here, if it could not, which is no failure.
+    pub skipped: Option<String>,
     /// What it consisted of.
     pub stages: Vec<Stage>,
     /// When it began, before the lab was started or after.
@@ -50,6 +52,7 @@ impl Run {
             title: title.to_owned(),
             shows: String::new(),
             failure: None,
+            skipped: None,
             stages: Vec::new(),
             began: SystemTime::now(),
         }

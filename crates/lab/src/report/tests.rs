@@ -131,6 +131,7 @@ fn run(failure: Option<&str>) -> Run {
         title: "partition".to_owned(),
         shows: "a cable that is cut changes no answer".to_owned(),
         failure: failure.map(str::to_owned),
+        skipped: None,
         stages: vec![
             stage("programs", 0.0, 20.5, None),
             stage("machines", 30.0, 16.0, None),
@@ -162,6 +163,40 @@ fn the_page_of_a_failure() {
     let begin = page.find("<body>").expect("a body");
     let end = page.find("line 19").map_or(page.len(), |at| at - 100);
     insta::assert_snapshot!(page[begin..end].replace("><", ">\n<"));
+}
+
+#[test]
+fn a_page_says_what_was_skipped() {
+    let dir = logs();
+    let skipped = Run {
+        skipped: Some("there is no pip".to_owned()),
+        ..run(None)
+    };
+    for (runs, title, verdict) in [
+        (vec![run(None)], "✓ partition", "verdict good\">holds"),
+        (
+            vec![skipped.clone()],
+            "– partition",
+            "verdict none\">skipped",
+        ),
+        (
+            vec![run(None), skipped.clone()],
+            "✓ partition, partition",
+            "verdict good\">holds",
+        ),
+        (
+            vec![skipped, run(Some(FAILURE))],
+            "✗ partition, partition",
+            "verdict bad\">failed",
+        ),
+    ] {
+        let path = write(&runs, dir.path()).expect("written");
+        let page = fs::read_to_string(path).expect("a page");
+        assert!(page.contains(&format!("<title>{title}</title>")), "{title}");
+        assert!(page.contains(verdict), "{title}: {verdict}");
+        let says_why = page.contains("<b>partition</b> SKIPPED: there is no pip");
+        assert_eq!(says_why, runs.iter().any(|run| run.skipped.is_some()));
+    }
 }
 
 #[test]
