@@ -4,6 +4,7 @@
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
@@ -11,6 +12,7 @@ use anyhow::{Context, Result, bail, ensure};
 use bramble_store::{Artifact, Key, Store};
 
 use crate::operator::Files;
+use crate::scenario::Skipped;
 
 /// Raised when the same inputs would be built into something else.
 const VERSION: u32 = 1;
@@ -26,6 +28,13 @@ const COLLECTIONS: [&str; 3] = [
     "ansible_collections/ansible/posix/",
     "ansible_collections/community/docker/",
     "ansible_collections/community/library_inventory_filtering_v1/",
+];
+
+/// What pip's words mean where it is not there, or where it hears nothing from its index.
+const LACKING: [(&str, &str); 3] = [
+    ("No module named pip", "there is no pip"),
+    ("(from versions: none)", "pip's index does not answer"),
+    ("Max retries exceeded", "pip's index does not answer"),
 ];
 
 /// Unpacks the collections from the archive that it is given into a directory.
@@ -59,7 +68,7 @@ impl Ansible {
     /// From the store, or fetched now.
     ///
     /// # Errors
-    /// When there is no pip, or it cannot fetch Ansible: why is in the error.
+    /// When it cannot be fetched; that there is no pip, or that its index does not answer, is a [`Skipped`].
     pub fn get() -> Result<Ansible> {
         let store = Store::open()?;
         let key = Key::builder("ansible", VERSION)
@@ -155,7 +164,25 @@ fn pip(arguments: &[&str]) -> Result<()> {
     let mut pip = Command::new("python3");
     pip.args(["-m", "pip", "--disable-pip-version-check"])
         .args(arguments);
-    said(&mut pip)
+    said(&mut pip).map_err(|error| match lacking(&error) {
+        Some(what) => Skipped(format!("Ansible cannot be had, for {what}: {error:#}")).into(),
+        None => error,
+    })
+}
+
+/// What pip's error says this machine is lacking; anything else that goes wrong is no lack.
+fn lacking(error: &anyhow::Error) -> Option<&'static str> {
+    let missing = |error: &io::Error| error.kind() == io::ErrorKind::NotFound;
+    if error.downcast_ref().is_some_and(missing) {
+        return Some("there is no python3");
+    }
+    let text = error.to_string();
+    // The index has versions, of which this Python can have none.
+    if text.contains("Requires-Python") {
+        return None;
+    }
+    let says = |(words, _): &&(&str, _)| text.contains(words);
+    LACKING.iter().find(says).map(|(_, what)| *what)
 }
 
 /// Runs a command whose words matter if it fails.
@@ -210,6 +237,45 @@ pub fn rendered(out: &Path) -> (PathBuf, PathBuf) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn only_what_cannot_be_had_is_lacking() {
+        let missing = || anyhow::Error::from(io::Error::from(io::ErrorKind::NotFound));
+        assert_eq!(
+            lacking(&missing().context("cannot run python3")),
+            Some("there is no python3")
+        );
+        for (said, expected) in [
+            (
+                "/usr/bin/python3: No module named pip",
+                Some("there is no pip"),
+            ),
+            (
+                "ERROR: Could not find a version that satisfies the requirement ansible-core==2.19.14 (from versions: none)\n\
+                 ERROR: No matching distribution found for ansible-core==2.19.14",
+                Some("pip's index does not answer"),
+            ),
+            (
+                "ERROR: Could not install packages due to an OSError: HTTPSConnectionPool(host='index', port=443): \
+                 Max retries exceeded with url: /simple",
+                Some("pip's index does not answer"),
+            ),
+            (
+                "ERROR: Ignored the following versions that require a different python version: 2.19.14 Requires-Python >=3.11\n\
+                 ERROR: Could not find a version that satisfies the requirement ansible-core==2.19.14 (from versions: none)",
+                None,
+            ),
+            (
+                "ERROR: Could not find a version that satisfies the requirement ansible-core==99.1 (from versions: 2.19.13)",
+                None,
+            ),
+            ("error: externally-managed-environment", None),
+            ("OSError: [Errno 28] No space left on device", None),
+        ] {
+            let error = anyhow::anyhow!("`python3 -m pip` failed (exit status: 1): {said}");
+            assert_eq!(lacking(&error), expected, "{said}");
+        }
+    }
 
     #[test]
     fn the_last_recap_counts() {

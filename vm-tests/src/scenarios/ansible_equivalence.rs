@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::Path;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use serde_json::Value;
 
 use super::{BY_HAND, THREE};
@@ -62,18 +62,7 @@ fn run(rehearsal: &mut Rehearsal) -> Result<()> {
         place,
         ..
     } = *rehearsal;
-    let ansible = report.stage("ansible", |_| match Ansible::get() {
-        Ok(ansible) => anyhow::Ok(Some(ansible)),
-        Err(why) => {
-            report.say(&format!(
-                "SKIPPED: ansible-equivalence shows nothing, as Ansible cannot be had: {why:#}"
-            ));
-            Ok(None)
-        }
-    })?;
-    let Some(ansible) = ansible else {
-        return Ok(());
-    };
+    let ansible = report.stage("ansible", |_| Ansible::get())?;
     let files = place.files();
     let out = place.scratch.join("rendered");
     operator.bramble(&["render", "--out", &out.display().to_string()])?;
@@ -148,8 +137,7 @@ fn run(rehearsal: &mut Rehearsal) -> Result<()> {
 /// What `bramble drift` shows on a node, by the titles of resources.
 fn drift(operator: &Operator, bench: &crate::scenario::Bench, node: &str) -> Result<Vec<String>> {
     let program = bench.programs.node.display().to_string();
-    let mut drifted = Vec::new();
-    // Exits with 1 where something has drifted, which is for the caller to judge.
+    let mut found = Found::default();
     let outcome = operator.follow(
         &[
             "drift",
@@ -159,16 +147,32 @@ fn drift(operator: &Operator, bench: &crate::scenario::Bench, node: &str) -> Res
             "--node-binary",
             &program,
         ],
-        |line| {
-            let event: Value = serde_json::from_str(line).unwrap_or_default();
-            if event["outcome"] == "would-change" {
-                drifted.push(event["id"].as_str().unwrap_or_default().to_owned());
-            }
-        },
+        |line| found.take(line),
     );
-    match outcome {
-        Err(error) if drifted.is_empty() => Err(error),
-        _ => Ok(drifted),
+    match (found.ended, outcome) {
+        // It fails where something has drifted, which is for the caller to judge.
+        (true, _) => Ok(found.drifted),
+        (false, Err(error)) => Err(error),
+        (false, Ok(_)) => bail!("`bramble drift` says nothing of how it ended on {node}"),
+    }
+}
+
+/// What `bramble drift` has said so far.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Found {
+    drifted: Vec<String>,
+    /// It has looked at everything.
+    ended: bool,
+}
+
+impl Found {
+    fn take(&mut self, line: &str) {
+        let event: Value = serde_json::from_str(line).unwrap_or_default();
+        if event["outcome"] == "would-change" {
+            let id = event["id"].as_str().unwrap_or_default();
+            self.drifted.push(id.to_owned());
+        }
+        self.ended |= event["event"] == "end" && event["failed"] == 0;
     }
 }
 
@@ -189,4 +193,34 @@ fn lay_out(rehearsal: &Rehearsal, dir: &Path, rendered: &Path) -> Result<()> {
         include_str!("../../../fixtures/ansible/by-hand.yml"),
     )?;
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn drift_counts_when_all_was_looked_at() {
+        let drifted = r#"{"node":"worker1","event":"finished","stage":"base","id":"hostname","outcome":"would-change","reason":"another","milliseconds":3}"#;
+        let fine = r#"{"node":"worker1","event":"finished","stage":"base","id":"swap","outcome":"satisfied","milliseconds":3}"#;
+        let end =
+            r#"{"event":"end","nodes":{},"stages":[],"changed":0,"would_change":1,"failed":0}"#;
+        let cut_off =
+            r#"{"event":"end","nodes":{},"stages":[],"changed":0,"would_change":1,"failed":1}"#;
+        for (lines, ids, ended) in [
+            (vec![drifted, fine, end], vec!["hostname"], true),
+            (vec![fine, end], vec![], true),
+            (vec![drifted, cut_off], vec!["hostname"], false),
+            (vec![drifted, fine], vec!["hostname"], false),
+            (vec!["no JSON"], vec![], false),
+        ] {
+            let mut found = Found::default();
+            lines.iter().for_each(|line| found.take(line));
+            assert_eq!(
+                (found.drifted, found.ended),
+                (ids.iter().map(|id| (*id).to_owned()).collect(), ended),
+                "{lines:?}"
+            );
+        }
+    }
 }

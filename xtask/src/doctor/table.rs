@@ -341,6 +341,17 @@ pub(crate) const REQUIREMENTS: &[Requirement] = &[
         packages: &[package("chromium-driver"), package("fonts-dejavu-core")],
     },
     Requirement {
+        name: "pip",
+        why: "the nightly rehearsal fetches Ansible with it, to hold bramble against",
+        scope: Scope::Ci,
+        probe: Probe::Program {
+            name: "pip3",
+            ask: &["--version"],
+            least: &[20, 3],
+        },
+        packages: &[package("python3-pip")],
+    },
+    Requirement {
         name: "Docker engine",
         why: "machines run in its containers, as well as without",
         scope: Scope::Containers,
