@@ -68,11 +68,11 @@ fn run(verb: Verb) -> anyhow::Result<()> {
     std::env::set_current_dir(project::root())?;
     match verb {
         Verb::Doctor(args) => doctor::run(&args),
-        Verb::Lock(args) => lock::run(&args),
+        Verb::Lock(args) => on_a_leash(|| lock::run(&args)),
         Verb::Cross(args) => cross::run(&args),
-        Verb::Image(args) => image::run(&args),
-        Verb::Oci(args) => oci::run(&args),
-        Verb::Release(args) => release::run(&args),
+        Verb::Image(args) => on_a_leash(|| image::run(&args)),
+        Verb::Oci(args) => on_a_leash(|| oci::run(&args)),
+        Verb::Release(args) => on_a_leash(|| release::run(&args)),
         Verb::Ci(args) => on_a_leash(|| ci::run(&args)),
         Verb::Bench(args) => on_a_leash(|| bench::run(&args)),
         Verb::VmTest(args) => on_a_leash(|| vm_test::run(&args)),

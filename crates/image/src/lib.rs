@@ -20,6 +20,7 @@ pub mod rootfs;
 mod shared;
 
 pub use inputs::{Inputs, Packages};
+pub use shared::Shared;
 
 /// The time that every file of an image carries, in seconds since 1970: images say what is in them,
 /// not when they were made.

@@ -348,7 +348,7 @@ impl Recipe {
                 !base.is_some_and(|base| deb.package.sets.contains(base.set))
                     || self.packages.contains(&deb.package.name.as_str())
             });
-            let shared = Shared::new()?;
+            let shared = Shared::new("bramble-packages-")?;
             let repository = shared.path().join("packages");
             repository::write(&debs, &repository)?;
             let copy = shared.path().join(ARCHIVE);

@@ -9,34 +9,35 @@ use std::path::Path;
 use anyhow::{Context, Result};
 use tempfile::TempDir;
 
-/// What their names begin with.
-const PREFIX: &str = "bramble-packages-";
-
-/// A directory for what `mmdebstrap` reads. Without being root itself, it reads with ids that are nobody's, and homes,
-/// where the store is, are often closed to these.
+/// A large directory that others than its maker may have to enter: `mmdebstrap`, which without being root itself reads with
+/// ids that are nobody's, or a second user. Homes, where the store is, are often closed to these.
 ///
 /// It is locked as long as its build lives: what nobody locks is left of one that was killed, and goes with the next.
 #[derive(Debug)]
-pub(crate) struct Shared {
+pub struct Shared {
     dir: TempDir,
     /// Held, not read.
     _lock: File,
 }
 
 impl Shared {
-    /// Makes one, after sweeping up what dead builds left.
-    pub(crate) fn new() -> Result<Shared> {
+    /// Makes one whose name begins with `prefix`, after sweeping up those that dead builds left.
+    ///
+    /// # Errors
+    /// When it cannot be made.
+    pub fn new(prefix: &str) -> Result<Shared> {
         // Memory often stands behind /tmp, and all packages unpacked are larger than some.
         let large = [Path::new("/var/tmp").to_owned(), env::temp_dir()];
         let large = large.iter().find(|dir| dir.is_dir());
-        Shared::below(large.context("there is no directory for temporary files")?)
+        let large = large.context("there is no directory for temporary files")?;
+        Shared::below(large, prefix)
     }
 
-    fn below(place: &Path) -> Result<Shared> {
+    fn below(place: &Path, prefix: &str) -> Result<Shared> {
         let failed = || format!("cannot make a directory in {}", place.display());
-        sweep(place).with_context(failed)?;
+        sweep(place, prefix).with_context(failed)?;
         loop {
-            let dir = tempfile::Builder::new().prefix(PREFIX).tempdir_in(place);
+            let dir = tempfile::Builder::new().prefix(prefix).tempdir_in(place);
             let dir = dir.with_context(failed)?;
             match lock(dir.path()) {
                 Ok(lock) => return Ok(Shared { dir, _lock: lock }),
@@ -47,12 +48,16 @@ impl Shared {
         }
     }
 
-    pub(crate) fn path(&self) -> &Path {
+    /// Where it is.
+    pub fn path(&self) -> &Path {
         self.dir.path()
     }
 
     /// Lets everybody read all that is in it, whatever the umask said.
-    pub(crate) fn open_to_all(&self) -> Result<()> {
+    ///
+    /// # Errors
+    /// When something in it is not ours.
+    pub fn open_to_all(&self) -> Result<()> {
         open_to_all(self.path())
     }
 }
@@ -64,10 +69,10 @@ fn lock(dir: &Path) -> io::Result<File> {
     fs::metadata(dir).map(|_| lock)
 }
 
-fn sweep(place: &Path) -> io::Result<()> {
+fn sweep(place: &Path, prefix: &str) -> io::Result<()> {
     for entry in fs::read_dir(place)? {
         let entry = entry?;
-        if !entry.file_name().to_string_lossy().starts_with(PREFIX) {
+        if !entry.file_name().to_string_lossy().starts_with(prefix) {
             continue;
         }
         let lock = File::open(entry.path());
@@ -99,14 +104,14 @@ mod tests {
     #[test]
     fn what_a_dead_build_left_goes_with_the_next() {
         let place = tempfile::tempdir().expect("a directory");
-        let alive = Shared::below(place.path()).expect("made");
+        let alive = Shared::below(place.path(), "bramble-test-").expect("made");
         // A process that is killed lets go of its locks, and removes nothing.
-        let dead = place.path().join(format!("{PREFIX}killed"));
-        let other = place.path().join("somebody-else-s");
+        let dead = place.path().join("bramble-test-killed");
+        let other = place.path().join("bramble-other-killed");
         for dir in [&dead, &other] {
             fs::create_dir_all(dir.join("packages")).expect("made");
         }
-        let next = Shared::below(place.path()).expect("made");
+        let next = Shared::below(place.path(), "bramble-test-").expect("made");
         assert_eq!(
             [alive.path(), next.path(), other.as_path(), dead.as_path()].map(Path::exists),
             [true, true, true, false]
@@ -119,7 +124,7 @@ mod tests {
     #[test]
     fn what_is_shared_is_open_to_all() {
         let place = tempfile::tempdir().expect("a directory");
-        let shared = Shared::below(place.path()).expect("made");
+        let shared = Shared::below(place.path(), "bramble-test-").expect("made");
         let (below, file) = (shared.path().join("a/b"), shared.path().join("a/b/c"));
         fs::create_dir_all(&below).expect("made");
         fs::write(&file, "").expect("written");

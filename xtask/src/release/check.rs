@@ -22,6 +22,8 @@ pub(super) fn run(
     out: &Path,
     extent: Extent,
 ) -> Result<()> {
+    let kept = project::target_dir().join("release-check");
+    super::remove(&kept)?;
     let elsewhere = Elsewhere::prepare(commit)?;
     super::say(&format!("again, {elsewhere}"));
     let second = elsewhere.build(extent)?;
@@ -35,7 +37,6 @@ pub(super) fn run(
         );
         return Ok(());
     }
-    let kept = project::target_dir().join("release-check");
     for name in &differing {
         explain(name, out, &second, &kept)?;
     }

@@ -3,13 +3,12 @@
 use std::env;
 use std::fmt;
 use std::fs;
-use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, Result, bail};
+use bramble_image::Shared;
 use nix::unistd::Uid;
-use tempfile::TempDir;
 
 use super::Extent;
 use crate::project::{self, log_path, run_logged};
@@ -37,7 +36,7 @@ const OWN_TO_THE_CALLER: [&str; 7] = [
 
 /// A place where the release can be built again: a directory with a checkout, a home, a cargo home and an empty store.
 pub(super) struct Elsewhere {
-    dir: TempDir,
+    dir: Shared,
     /// Where the compiler is.
     toolchain: PathBuf,
     /// Whether it can be done as another user, which takes root's rights.
@@ -60,10 +59,8 @@ impl Elsewhere {
     /// # Errors
     /// It cannot be checked out, or there is no C compiler.
     pub(super) fn prepare(commit: &str) -> Result<Elsewhere> {
-        let dir = tempfile::Builder::new()
-            .prefix("bramble-release-")
-            .permissions(fs::Permissions::from_mode(0o755))
-            .tempdir()?;
+        let dir = Shared::new("bramble-release-")?;
+        dir.open_to_all()?;
         let elsewhere = Elsewhere {
             toolchain: toolchain()?,
             as_another: Uid::effective().is_root() && can_have_own_mounts(),

@@ -8,6 +8,7 @@ mod sbom;
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
@@ -35,7 +36,7 @@ Examples:
 To verify: sha256sum --check SHA256SUMS, and if it was signed,
   ssh-keygen -Y verify -f allowed_signers -I WHO -n bramble-release -s SHA256SUMS.sig < SHA256SUMS")]
 pub(crate) struct Args {
-    /// The directory to write, which is emptied first if it holds a release
+    /// The directory to write, which is replaced if it holds a release; until all is made, it is DIR.partial
     #[arg(long, value_name = "DIR", default_value = "dist")]
     out: PathBuf,
     /// Leave out the image of the SD card, which takes longest
@@ -56,7 +57,7 @@ pub(crate) struct Args {
     dirty: bool,
 }
 
-/// By this file a directory is known as a release, and may be emptied.
+/// By this file a directory is known as a release, and may be replaced.
 const SUMS: &str = "SHA256SUMS";
 
 pub(crate) fn run(args: &Args) -> Result<()> {
@@ -67,12 +68,14 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         );
     }
     let out = project::root().join(&args.out);
-    empty(&out)?;
-    build(&out, &source, args.extent())?;
-    let sums = write_sums(&out)?;
-    if let Some(key) = &args.sign {
-        sign(&out, key)?;
-    }
+    let sums = replace(&out, |partial| {
+        build(partial, &source, args.extent())?;
+        let sums = write_sums(partial)?;
+        if let Some(key) = &args.sign {
+            sign(partial, key)?;
+        }
+        Ok(sums)
+    })?;
     for (name, sum) in &sums {
         println!("{sum}  {name}");
     }
@@ -133,21 +136,43 @@ impl Extent {
     }
 }
 
-fn empty(out: &Path) -> Result<()> {
-    let entries = match fs::read_dir(out) {
-        Ok(mut entries) => entries.next().is_some(),
-        Err(_) => false,
-    };
-    if entries {
-        if !out.join(SUMS).exists() {
-            bail!(
-                "{} holds something that is no release: name another directory with --out",
-                out.display()
-            );
-        }
-        fs::remove_dir_all(out).with_context(|| format!("cannot empty {}", out.display()))?;
+/// Has `make` fill a directory beside `out`, which takes its place when it is whole: what was cut off is no release, and in
+/// nobody's way.
+fn replace<T>(out: &Path, make: impl FnOnce(&Path) -> Result<T>) -> Result<T> {
+    refuse_what_is_no_release(out)?;
+    let mut name = out
+        .file_name()
+        .with_context(|| format!("--out: {} names no directory to make", out.display()))?
+        .to_owned();
+    name.push(".partial");
+    let partial = out.with_file_name(name);
+    remove(&partial)?;
+    fs::create_dir_all(&partial).with_context(|| format!("cannot make {}", partial.display()))?;
+    let made = make(&partial)?;
+    remove(out)?;
+    fs::rename(&partial, out).with_context(|| format!("cannot make {}", out.display()))?;
+    Ok(made)
+}
+
+fn refuse_what_is_no_release(out: &Path) -> Result<()> {
+    let holds_something = fs::read_dir(out).is_ok_and(|mut entries| entries.next().is_some());
+    if holds_something && !out.join(SUMS).exists() {
+        bail!(
+            "{} holds something that is no release: name another directory with --out",
+            out.display()
+        );
     }
-    fs::create_dir_all(out).with_context(|| format!("cannot make {}", out.display()))
+    Ok(())
+}
+
+/// Removes a directory, if there is one.
+fn remove(dir: &Path) -> Result<()> {
+    match fs::remove_dir_all(dir) {
+        Err(error) if error.kind() != ErrorKind::NotFound => {
+            Err(error).with_context(|| format!("cannot remove {}", dir.display()))
+        }
+        _ => Ok(()),
+    }
 }
 
 fn build(out: &Path, source: &provenance::Source, extent: Extent) -> Result<()> {
@@ -365,14 +390,41 @@ mod tests {
     }
 
     #[test]
-    fn only_a_release_is_emptied() {
+    fn only_a_release_is_replaced() {
         let dir = tempfile::tempdir().unwrap();
         let out = dir.path().join("dist");
-        empty(&out).unwrap();
-        fs::write(out.join("thesis.txt"), "").unwrap();
-        assert!(empty(&out).unwrap_err().to_string().contains("no release"));
-        fs::write(out.join(SUMS), "").unwrap();
-        empty(&out).unwrap();
-        assert_eq!(fs::read_dir(&out).unwrap().count(), 0);
+        let made = |name: &'static str| {
+            move |partial: &Path| -> Result<()> {
+                fs::write(partial.join(SUMS), "")?;
+                Ok(fs::write(partial.join(name), "")?)
+            }
+        };
+        replace(&out, made("one")).unwrap();
+        replace(&out, made("two")).unwrap();
+        assert_eq!(
+            files(&out).unwrap(),
+            ["SHA256SUMS", "two"].map(PathBuf::from)
+        );
+        fs::remove_file(out.join(SUMS)).unwrap();
+        let error = replace(&out, made("three")).unwrap_err().to_string();
+        assert!(error.contains("no release"), "{error}");
+        assert!(out.join("two").exists());
+    }
+
+    #[test]
+    fn a_release_that_was_cut_off_is_in_nobodys_way() {
+        let dir = tempfile::tempdir().unwrap();
+        let out = dir.path().join("dist");
+        let cut_off = |partial: &Path| -> Result<()> {
+            fs::write(partial.join("bramble"), "half of it")?;
+            bail!("cut off")
+        };
+        replace(&out, cut_off).unwrap_err();
+        assert!(!out.exists());
+        replace(&out, |partial| Ok(fs::write(partial.join(SUMS), "")?)).unwrap();
+        assert_eq!(files(dir.path()).unwrap(), [Path::new("dist").join(SUMS)]);
+        // The one before stays until there is another.
+        replace(&out, cut_off).unwrap_err();
+        assert!(out.join(SUMS).exists());
     }
 }
