@@ -8,9 +8,9 @@ let
   };
   # All that the flake may ask for.
   names = [
-    "apt" "cargo" "cargo-deny" "cargo-nextest" "clippy" "dnsmasq" "dosfstools" "dpkg" "e2fsprogs" "gcc"
-    "git" "mmdebstrap" "mtools" "nixfmt-rfc-style" "openssh" "openssl" "qemu" "redis" "rustc" "rustfmt" "skopeo"
-    "umoci" "util-linux"
+    "apt" "cargo" "cargo-deny" "cargo-nextest" "chromedriver" "chromium" "clippy" "distribution" "dnsmasq" "dosfstools"
+    "dpkg" "e2fsprogs" "gcc" "git" "mtools" "nixfmt-rfc-style" "openssh" "openssl" "qemu" "redis" "rustfmt" "skopeo"
+    "sshfs" "umoci" "util-linux"
   ];
   genAttrs = names: f: builtins.listToAttrs (map (name: { inherit name; value = f name; }) names);
   lib = {
@@ -20,8 +20,19 @@ let
   isPackages = list: builtins.all (it: it.type == "derivation") list;
   pkgs = _: genAttrs names package // {
     inherit lib;
-    mkShell = args: assert isPackages args.packages; package "shell";
-    writeShellApplication = args: assert isPackages args.runtimeInputs; assert builtins.isString args.text; package args.name;
+    mkShell = args: assert isPackages args.packages; package "shell" // { tools = map (it: it.name) args.packages; };
+    writeShellApplication = args:
+      assert isPackages (args.runtimeInputs or [ ]); assert builtins.isString args.text; package args.name;
+    mmdebstrap.overrideAttrs = f:
+      assert (f { installPhase = "--set PATH a"; }).installPhase == "--suffix PATH : a"; package "mmdebstrap";
+    pkgsCross.aarch64-multiplatform = {
+      buildPackages.rustc = package "rustc for arm64";
+      glibc.static = package "glibc";
+      pkgsStatic.busybox = package "busybox";
+      stdenv.cc = package "gcc" // { targetPrefix = "aarch64-unknown-linux-gnu-"; };
+    };
+    pkgsStatic.qemu-user = package "qemu-user";
+    python3.withPackages = f: assert isPackages (f { pip = package "pip"; }); package "python3";
     rustPlatform.buildRustPackage = args:
       assert builtins.pathExists args.cargoLock.lockFile;
       package "${args.pname}-${args.version}" // {
@@ -46,4 +57,5 @@ in
   apps = builtins.mapAttrs (_: named) self.apps;
   devShells = builtins.mapAttrs (_: named) self.devShells;
   formatter = named self.formatter;
+  tools = self.devShells.x86_64-linux.default.tools;
 }

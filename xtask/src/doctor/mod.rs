@@ -16,7 +16,7 @@ use facts::Facts;
 use plan::Plan;
 
 pub(crate) use facts::find;
-pub(crate) use table::Scope;
+pub(crate) use table::{REQUIREMENTS, Scope};
 pub(crate) use version::Version;
 
 /// Say what this machine lacks, and install it where that is possible
