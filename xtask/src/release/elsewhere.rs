@@ -11,6 +11,7 @@ use bramble_image::Shared;
 use nix::unistd::Uid;
 
 use super::Extent;
+use crate::doctor::find;
 use crate::project::{self, log_path, run_logged};
 
 /// The number of a user whom no machine has, and their name where a name is needed.
@@ -63,7 +64,7 @@ impl Elsewhere {
         dir.open_to_all()?;
         let elsewhere = Elsewhere {
             toolchain: toolchain()?,
-            as_another: Uid::effective().is_root() && can_have_own_mounts(),
+            as_another: can_be_another(),
             dir,
         };
         elsewhere.check_out(commit)?;
@@ -215,6 +216,25 @@ done
 umask 077
 exec setpriv --reuid="$user" --regid="$user" --clear-groups --inh-caps=-all env "$@"
 "#;
+
+/// Whether what a second build of `extent` needs is there, as far as that can be known before the first.
+///
+/// # Errors
+/// It is not.
+pub(super) fn is_possible(extent: Extent) -> Result<()> {
+    let maps_ids = || find("newuidmap").is_some() && Path::new("/etc/subuid").exists();
+    if extent == Extent::All && can_be_another() && !maps_ids() {
+        bail!(
+            "the card is built again by another user, who needs newuidmap and /etc/subuid (Debian: uidmap): install it, \
+             or leave the card out by --no-card"
+        );
+    }
+    Ok(())
+}
+
+fn can_be_another() -> bool {
+    Uid::effective().is_root() && can_have_own_mounts()
+}
 
 /// Containers may keep even root from that.
 fn can_have_own_mounts() -> bool {

@@ -67,6 +67,9 @@ pub(crate) fn run(args: &Args) -> Result<()> {
             "there are changes that no commit has, so nobody could build this release again: commit them, or say --dirty"
         );
     }
+    if args.check {
+        elsewhere::is_possible(args.extent())?;
+    }
     let out = project::root().join(&args.out);
     let sums = replace(&out, |partial| {
         build(partial, &source, args.extent())?;
