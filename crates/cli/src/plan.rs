@@ -281,12 +281,12 @@ fn home(user: &str) -> String {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use bramble_provision::Tokens;
 
     use super::*;
 
-    fn cluster(name: &str) -> Cluster {
+    pub(crate) fn cluster(name: &str) -> Cluster {
         let path = format!(
             "{}/../../fixtures/clusters/{name}.toml",
             env!("CARGO_MANIFEST_DIR")

@@ -7,6 +7,7 @@ use bramble_cluster::spec::{self, Node, Role};
 use bramble_provision::{Event, LocalSwarm, Outcome, Plan, Summary};
 
 use super::{Based, Run};
+use crate::report::Report;
 
 /// A Pi boots in half a minute; an emulated one, beside seven others, takes minutes.
 const PATIENCE: Duration = Duration::from_secs(900);
@@ -20,8 +21,8 @@ const BOOT_ID: &str = "cat /proc/sys/kernel/random/boot_id";
 const REASON: &str = "something that was changed is in use only after a boot";
 
 impl Run<'_> {
-    /// Reboots those that need it, workers all at once, managers one after the other; then looks whether everything
-    /// is as it should be, and puts that into `based`.
+    /// Reboots those that need it, workers all at once, managers one after the other and only while all others have
+    /// come back; then looks whether everything is as it should be, and puts that into `based`.
     pub(super) fn reboot<'n>(
         &self,
         based: &mut [Based<'n>],
@@ -40,19 +41,8 @@ impl Run<'_> {
             }
             return;
         }
-        let (managers, workers): (Vec<_>, Vec<_>) = in_need
-            .into_iter()
-            .partition(|(node, _)| node.role == Role::Manager);
         self.report.stage("reboot", || {
-            std::thread::scope(|scope| {
-                for based in workers {
-                    let plan = &plan;
-                    scope.spawn(move || self.reboot_one(based, plan));
-                }
-            });
-            for based in managers {
-                self.reboot_one(based, &plan);
-            }
+            in_turn(self.report, in_need, |based| self.reboot_one(based, &plan));
         });
     }
 
@@ -153,11 +143,95 @@ impl Run<'_> {
     }
 }
 
+/// Has `reboot` take all workers at once, and then the managers one by one: whatever kept one node from coming back, such
+/// as a kernel that does not boot, must not take the swarm's quorum as well.
+fn in_turn<'b, 'n: 'b>(
+    report: &Report,
+    in_need: Vec<&'b mut Based<'n>>,
+    reboot: impl Fn(&mut Based<'n>) + Sync,
+) {
+    let names: Vec<&str> = in_need.iter().map(|(node, _)| &*node.name).collect();
+    let (managers, workers): (Vec<_>, Vec<_>) = in_need
+        .into_iter()
+        .partition(|(node, _)| node.role == Role::Manager);
+    std::thread::scope(|scope| {
+        for based in workers {
+            let reboot = &reboot;
+            scope.spawn(move || reboot(based));
+        }
+    });
+    for based in managers {
+        let failed = names.iter().filter(|name| report.has_failed(name));
+        match &*failed.copied().collect::<Vec<_>>() {
+            [] => reboot(based),
+            failed => report.note(&based.0.name, &left_out(failed)),
+        }
+    }
+}
+
+fn left_out(failed: &[&str]) -> String {
+    format!(
+        "it needs a reboot, but that of {} failed, and no manager is to go the same way: mend what failed, or take it \
+         out of the cluster file, then run the same command again",
+        failed.join(", ")
+    )
+}
+
 fn finished(outcome: Outcome, milliseconds: u64) -> Event {
     Event::Finished {
         stage: "reboot".into(),
         id: "reboot".into(),
         outcome,
         milliseconds,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+
+    use super::*;
+    use crate::plan::tests::cluster;
+
+    /// Who of the managers red, green and blue and the workers disk and bare goes down, if these do not come back.
+    fn gone_down(failing: &[&str]) -> Vec<String> {
+        let cluster = cluster("three-managers");
+        let mut based: Vec<Based> = cluster
+            .nodes
+            .iter()
+            .map(|node| (node, Some(Summary::default())))
+            .collect();
+        let report = Report::new(&[], false);
+        let gone = Mutex::new(Vec::new());
+        in_turn(&report, based.iter_mut().collect(), |(node, _)| {
+            gone.lock().unwrap().push(node.name.clone());
+            if failing.contains(&&*node.name) {
+                report.failure(&node.name, &anyhow::anyhow!("it has not come back"));
+            }
+        });
+        let mut gone = gone.into_inner().unwrap();
+        gone.sort();
+        gone
+    }
+
+    #[test]
+    fn managers_go_down_only_while_all_others_have_come_back() {
+        let cases: [(&[&str], &[&str]); 5] = [
+            (&[], &["bare", "blue", "disk", "green", "red"]),
+            (&["bare"], &["bare", "disk"]),
+            (&["bare", "disk"], &["bare", "disk"]),
+            (&["red"], &["bare", "disk", "red"]),
+            (&["green"], &["bare", "disk", "green", "red"]),
+        ];
+        for (failing, gone) in cases {
+            assert_eq!(gone_down(failing), gone, "{failing:?}");
+        }
+    }
+
+    #[test]
+    fn who_is_left_out_hears_why() {
+        let said = left_out(&["disk", "bare"]);
+        assert!(said.contains("that of disk, bare failed"), "{said}");
+        assert!(said.contains("run the same command again"), "{said}");
     }
 }
