@@ -81,18 +81,18 @@ impl State {
         Ok(Keys {
             operator: read_public(&public_half(&self.operator_key()))?,
             cluster: read_public(&public_half(&self.cluster_key()))?,
-            hosts: self.host_keys(cluster)?,
+            hosts: self.host_keys(cluster.nodes.iter().map(|node| &node.name))?,
         })
     }
 
-    fn host_keys(&self, cluster: &Cluster) -> anyhow::Result<HostKeys> {
+    fn host_keys<'a>(&self, nodes: impl Iterator<Item = &'a String>) -> anyhow::Result<HostKeys> {
         let key = |name: &String| {
             Ok((
                 name.clone(),
                 read_public(&public_half(&self.host_key(name)))?,
             ))
         };
-        cluster.nodes.iter().map(|node| key(&node.name)).collect()
+        nodes.map(key).collect()
     }
 
     /// Brings `known_hosts` and `ssh_config` up to date, and makes the directory of ssh's sockets. The settings in
@@ -106,10 +106,11 @@ impl State {
         include: Option<&Path>,
     ) -> anyhow::Result<()> {
         let mut known_hosts = ssh::known_hosts(cluster, &self.public_keys(cluster)?.hosts);
-        // A node may have its next key already.
-        if self.next().host_key_dir().exists() {
-            known_hosts += &ssh::known_hosts(cluster, &self.next().host_keys(cluster)?);
-        }
+        // A node may have its next key already. Not all are there while they are being made, or after a node was added.
+        let next = self.next();
+        let there = cluster.nodes.iter().map(|node| &node.name);
+        let there = there.filter(|name| public_half(&next.host_key(name)).exists());
+        known_hosts += &ssh::known_hosts(cluster, &next.host_keys(there)?);
         if let Some(missing) = include.filter(|include| !include.is_file()) {
             return Err(Usage::new(format!("there is no ssh_config {}", missing.display())).into());
         }

@@ -228,6 +228,35 @@ fn lost_halves_are_derived_and_wrong_ones_refused() {
     assert_eq!(desk.read("s/cluster_ed25519"), "garbage");
 }
 
+/// What `rekey` leaves behind when a node does not answer, or when it is killed while it makes keys.
+#[test]
+fn next_keys_that_are_not_there_yet_stand_in_nobodys_way() {
+    const KEY: &str = "ssh_host_ed25519_key";
+    let desk = Desk::new("two-pi");
+    assert_eq!(desk.bramble("keys --state s").code, 0);
+    assert_eq!(desk.bramble("keys --state other").code, 0);
+    let now = desk.read("s/known_hosts");
+    let next = |node: &str| desk.path(&format!("s/next/hosts/{node}"));
+    let copy = |node: &str, name: &str| {
+        let from = desk.path(&format!("other/hosts/{node}/{name}"));
+        fs::copy(from, next(node).join(name)).unwrap();
+    };
+
+    fs::create_dir_all(next("hand")).unwrap();
+    copy("hand", KEY);
+    assert_eq!(desk.bramble("keys --state s").code, 0);
+    assert_eq!(desk.read("s/known_hosts"), now, "half a key is no key yet");
+
+    fs::create_dir_all(next("boss")).unwrap();
+    copy("boss", KEY);
+    copy("boss", &format!("{KEY}.pub"));
+    let ran = desk.bramble("keys --state s");
+    assert_eq!(ran.code, 0, "{}", ran.shown());
+    let other = desk.read("other/known_hosts");
+    let boss = other.lines().next().unwrap();
+    assert_eq!(desk.read("s/known_hosts"), format!("{now}{boss}\n"));
+}
+
 /// What we write is what OpenSSH reads.
 #[test]
 fn openssh_reads_keys_and_configuration() {
