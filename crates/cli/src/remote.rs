@@ -14,17 +14,13 @@ use bramble_provision::Secret;
 use ssh_key::{HashAlg, PublicKey};
 
 use crate::context::Context;
+use crate::state::HOST_KEYS_GUIDE;
 
 /// How long a tunnel may take to be there; a loaded machine needs seconds for a handshake.
 const TUNNEL_PATIENCE: Duration = Duration::from_secs(60);
 
 /// What `ssh` itself exits with when it cannot connect.
 const SSH_FAILED: i32 = 255;
-
-/// What to do about a host key that is not the one in known_hosts.
-const CHANGED: &str = "this is not the machine that was flashed, or somebody is in between; if it was set up anew, flash \
-                       it with its key, or copy the new key's public half to hosts/NODE/ssh_host_ed25519_key.pub in \
-                       the state directory, once you know it to be right";
 
 /// What the shell on a node exits with when sudo does not take the password.
 const REFUSED: i32 = 91;
@@ -182,7 +178,10 @@ impl Remote {
             (Some(shown), Some(known)) if errors.contains("HAS CHANGED") => {
                 let shown = shown.trim_end_matches('.');
                 // What `ssh` says takes a screenful, and advises to forget the right key.
-                format!("its host key is {shown}, and {known} was flashed\n{CHANGED}")
+                format!(
+                    "its host key is {shown}, and {known} was flashed\n{}",
+                    changed()
+                )
             }
             _ => explained(errors),
         }
@@ -339,8 +338,9 @@ pub(crate) fn free_port() -> anyhow::Result<u16> {
 
 /// What `ssh` said, and what to do where that is known.
 fn explained(errors: &str) -> String {
+    let changed = changed();
     let hints = [
-        ("HOST IDENTIFICATION HAS CHANGED", CHANGED),
+        ("HOST IDENTIFICATION HAS CHANGED", &*changed),
         (
             "Host key verification failed",
             "its host key is not the one in known_hosts",
@@ -371,6 +371,14 @@ fn explained(errors: &str) -> String {
         Some((_, hint)) => format!("{said}\n{hint}"),
         None => said.to_owned(),
     }
+}
+
+/// What to do about a host key that is not the one in known_hosts.
+fn changed() -> String {
+    format!(
+        "this is not the machine that was flashed, or somebody is in between; if it was set up anew, flash it with its \
+         key, or bring it its key as {HOST_KEYS_GUIDE} says, once you know that it is the right machine"
+    )
 }
 
 /// What a node's shell is to read: several words are a program and its arguments, and a single one is a line of its own.

@@ -16,6 +16,9 @@ use crate::failure::Usage;
 /// Longest directory in which ssh can make its sockets: their names take 57 bytes of the 107 that a path may have.
 const LONGEST_CONTROL_DIR: usize = 49;
 
+/// Where it is written how a node that has another host key gets its own from a state directory.
+pub(crate) const HOST_KEYS_GUIDE: &str = "`Cards` in docs/guide.md";
+
 /// Where each thing lies in a state directory, which need not exist.
 #[derive(Debug, Clone)]
 pub(crate) struct State {
@@ -212,4 +215,21 @@ fn control_dir() -> anyhow::Result<PathBuf> {
         );
     }
     Ok(dir)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_guide_says_how_a_node_gets_its_host_key() {
+        let guide = include_str!("../../../docs/guide.md");
+        let title = HOST_KEYS_GUIDE.split('`').nth(1).unwrap_or_default();
+        let section = guide.split("\n## ").find(|text| text.starts_with(title));
+        let section = section.unwrap_or_default();
+        assert!(
+            section.contains("tar -C $state/hosts/$node -c ssh_host_ed25519_key"),
+            "{section}"
+        );
+    }
 }

@@ -157,7 +157,8 @@ fn raspberry_pi_os_gets_what_its_age_reads() {
     let ran = desk.bramble(&["flash", "--base", "bookworm.img", "worker2=b.img"]);
     assert!(ran.status.success(), "{}", said(&ran));
     assert!(
-        said(&ran).contains("makes its own host key"),
+        said(&ran).contains("makes its own host key")
+            && said(&ran).contains("`Cards` in docs/guide.md"),
         "{}",
         said(&ran)
     );

@@ -231,6 +231,11 @@ fn a_machine_with_another_key_is_not_talked_to() {
         "{}",
         said.out
     );
+    assert!(
+        said.out.contains("`Cards` in docs/guide.md"),
+        "{}",
+        said.out
+    );
     assert_eq!(said.out.matches("SHA256:").count(), 2, "{}", said.out);
     assert!(
         said.out.contains(" was flashed") && !said.out.contains("NASTY"),

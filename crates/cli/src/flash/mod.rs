@@ -20,6 +20,7 @@ use serde::Serialize;
 
 use crate::context::Context;
 use crate::failure::Usage;
+use crate::state::HOST_KEYS_GUIDE;
 use crate::text::{bytes, count, table};
 use boot::System;
 use device::{Device, Kernel, Target};
@@ -265,16 +266,20 @@ fn own_cards<'a>(
                 .with_context(|| format!("cannot make the card of {}", node.name))?;
             partition.close()?;
             if system == System::Bookworm {
-                eprintln!(
-                    "warning: {}: Raspberry Pi OS 12 makes its own host key; take it into known_hosts after its first \
-                     boot, or use an image of version 13",
-                    node.name
-                );
+                eprintln!("{}", own_host_key(&node.name));
             }
         }
         Ok(card)
     };
     nodes.iter().map(own).collect()
+}
+
+/// What is left to do where the first boot takes no host key.
+fn own_host_key(node: &str) -> String {
+    format!(
+        "warning: {node}: Raspberry Pi OS 12 makes its own host key at its first boot; bring it the one that `bramble \
+         keys` made after that, as {HOST_KEYS_GUIDE} says, or use an image of version 13"
+    )
 }
 
 fn plan(jobs: &[Job<'_>]) -> String {
