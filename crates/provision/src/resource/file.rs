@@ -1,6 +1,6 @@
 use serde::{Deserialize, Serialize};
 
-use super::{State, Verdict, mounts};
+use super::{State, Verdict, mounts, reachable};
 use crate::{
     Error, Notice, Secret, System,
     accounts::owner,
@@ -158,6 +158,7 @@ impl State for Directory {
         {
             return Ok(Verdict::Satisfied);
         }
+        reachable(system, &self.path)?;
         let Some(found) = system.attributes(&self.path)? else {
             return Ok(Verdict::change("it does not exist"));
         };
@@ -259,6 +260,62 @@ mod octal {
             deserializer: D,
         ) -> Result<Option<u32>, D::Error> {
             super::deserialize(deserializer).map(Some)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        fs,
+        net::{Ipv4Addr, TcpListener},
+        os::unix::fs::symlink,
+    };
+
+    use super::*;
+
+    /// What becomes of a look at `path`, on a node whose `/shared` leads to an NFS mount.
+    fn look(path: &str, port: u16) -> Result<Verdict, String> {
+        let root = tempfile::tempdir().unwrap();
+        for directory in ["proc/self", "mnt/nfs/pi-cluster/registry", "srv/registry"] {
+            fs::create_dir_all(root.path().join(directory)).unwrap();
+        }
+        symlink("mnt/nfs/pi-cluster", root.path().join("shared")).unwrap();
+        symlink("/shared", root.path().join("also")).unwrap();
+        let mounts = format!(
+            "/dev/mmcblk0p2 / ext4 rw 0 0\n\
+             192.168.1.2:/pi-cluster /mnt/nfs/pi-cluster nfs4 rw,hard,port={port},addr=127.0.0.1 0 0\n"
+        );
+        fs::write(root.path().join("proc/self/mounts"), mounts).unwrap();
+        let directory = Directory {
+            path: path.into(),
+            mode: None,
+            owner: None,
+        };
+        let system = System::rooted(root.path());
+        directory.check(&system).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn a_file_server_that_is_away_is_not_waited_for() {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        let port = listener.local_addr().unwrap().port();
+        assert_eq!(look("/shared/registry", port), Ok(Verdict::Satisfied));
+
+        drop(listener);
+        for path in [
+            "/shared/registry",
+            "/also/registry",
+            "/mnt/nfs/pi-cluster/a/b",
+        ] {
+            let error = look(path, port).unwrap_err();
+            let wanted = format!(
+                "{path} lies on 192.168.1.2:/pi-cluster, and the NFS server 127.0.0.1:{port} does not answer"
+            );
+            assert!(error.starts_with(&wanted), "{error}");
+        }
+        for path in ["/mnt/nfs/pi-cluster", "/srv/registry"] {
+            assert_eq!(look(path, port), Ok(Verdict::Satisfied), "{path}");
         }
     }
 }

@@ -27,7 +27,7 @@ pub use file::{Content, Directory, File, Link};
 pub use hostname::Hostname;
 pub use membership::{SwarmInit, SwarmJoin, SwarmNode};
 pub use mount::Mount;
-pub(crate) use mount::mounts;
+pub(crate) use mount::{mounts, reachable};
 pub use notice::{Notice, Notified};
 pub use package::Packages;
 pub use source::{AptSource, DockerScript};

@@ -1,7 +1,22 @@
+use std::{
+    net::{IpAddr, SocketAddr, TcpStream},
+    path::Path,
+    time::Duration,
+};
+
 use serde::{Deserialize, Serialize};
 
 use super::{State, Verdict};
-use crate::{CommandLine, Error, System};
+use crate::{CommandLine, Error, System, system::Kind};
+
+/// Where NFS servers listen, unless a mount says otherwise.
+const NFS_PORT: u16 = 2049;
+
+/// How long an NFS server may take to answer. Lost packets are sent again after one, three and seven seconds.
+const NFS_PATIENCE: Duration = Duration::from_secs(10);
+
+/// How many links one path may lead through, as the kernel has it.
+const MOST_LINKS: usize = 40;
 
 /// A file system that is mounted now. That it is again after a boot is a matter of `/etc/fstab`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -20,6 +35,7 @@ pub(crate) struct Mounted {
     pub(crate) path: String,
     pub(crate) source: String,
     pub(crate) fstype: String,
+    options: String,
 }
 
 impl State for Mount {
@@ -75,7 +91,72 @@ fn parse(line: &str) -> Option<Mounted> {
         source: fields.next()?,
         path: fields.next()?,
         fstype: fields.next()?,
+        options: fields.next()?,
     })
+}
+
+/// Fails where `path` lies on an NFS server that is away: whoever looked at it would be held up until that is back.
+pub(crate) fn reachable(system: &System, path: &str) -> Result<(), Error> {
+    let Some(mounted) = nfs_above(system, Path::new(path), MOST_LINKS)? else {
+        return Ok(());
+    };
+    let Some(server) = mounted.server() else {
+        return Ok(());
+    };
+    TcpStream::connect_timeout(&server, NFS_PATIENCE)
+        .map(drop)
+        .map_err(|error| {
+            Error::state(format!(
+                "{path} lies on {}, and the NFS server {server} does not answer ({error}); switch it on, see that this \
+                 node reaches it, then run the same command again",
+                mounted.source
+            ))
+        })
+}
+
+/// The NFS mount below which `path` lies, found without touching anything there.
+fn nfs_above(system: &System, path: &Path, links: usize) -> Result<Option<Mounted>, Error> {
+    let mounts = mounts(system)?;
+    let mut above: Vec<&Path> = path.ancestors().skip(1).collect();
+    above.reverse();
+    for place in above {
+        let top = mounts
+            .iter()
+            .rfind(|mounted| Path::new(&mounted.path) == place);
+        if let Some(mounted) = top.filter(|mounted| mounted.fstype.starts_with("nfs")) {
+            return Ok(Some(mounted.clone()));
+        }
+        if let (Some(target), Ok(rest)) = (target(system, place)?, path.strip_prefix(place))
+            && links > 0
+        {
+            let parent = place.parent().unwrap_or(place);
+            return nfs_above(system, &parent.join(target).join(rest), links - 1);
+        }
+    }
+    Ok(None)
+}
+
+/// Where a link leads; `None` for everything else.
+fn target(system: &System, place: &Path) -> Result<Option<String>, Error> {
+    let place = place.to_string_lossy();
+    match system.attributes(&place)? {
+        Some(found) if found.kind == Kind::Link => system.link_target(&place),
+        _ => Ok(None),
+    }
+}
+
+impl Mounted {
+    /// Where the server of an NFS mount listens, as the kernel found it when it was mounted.
+    fn server(&self) -> Option<SocketAddr> {
+        let option = |name: &str| {
+            let mut options = self.options.split(',');
+            options.find_map(|option| option.strip_prefix(name))
+        };
+        let address: IpAddr = option("addr=")?.parse().ok()?;
+        let port = option("port=").and_then(|port| port.parse().ok());
+        let port = port.filter(|port| *port != 0).unwrap_or(NFS_PORT);
+        Some(SocketAddr::new(address, port))
+    }
 }
 
 /// The kernel writes blanks and backslashes as three octal digits.
@@ -140,6 +221,24 @@ mod tests {
         for (mounts, reason) in cases {
             let wanted = reason.map_or(Verdict::Satisfied, Verdict::change);
             assert_eq!(verdict(mounts), wanted, "{mounts}");
+        }
+    }
+
+    #[test]
+    fn a_server_listens_where_its_mount_says() {
+        let cases = [
+            (
+                "rw,hard,clientaddr=192.168.1.9,local_lock=none,addr=192.168.1.2",
+                Some("192.168.1.2:2049"),
+            ),
+            ("rw,port=0,addr=192.168.1.2", Some("192.168.1.2:2049")),
+            ("rw,port=2050,addr=fe80::1", Some("[fe80::1]:2050")),
+            ("rw,relatime", None),
+        ];
+        for (options, server) in cases {
+            let mounted = parse(&format!("nas:/ /mnt nfs4 {options} 0 0")).unwrap();
+            let server = server.map(|server| server.parse().unwrap());
+            assert_eq!(mounted.server(), server, "{options}");
         }
     }
 }
