@@ -14,6 +14,9 @@ use crate::layout::{Descriptor, Layout};
 /// How long a registry that was just started may take to answer.
 const PATIENCE: Duration = Duration::from_secs(90);
 
+/// How long a registry may neither take nor say anything: what it keeps lies on a file server, which may be away.
+const SILENCE: Duration = Duration::from_secs(120);
+
 /// A registry on a port of this machine.
 #[derive(Debug)]
 pub(crate) struct Registry {
@@ -31,12 +34,8 @@ pub(crate) struct Pushed {
 impl Registry {
     /// The registry on that port of 127.0.0.1, as soon as it answers.
     pub(crate) fn at(port: u16) -> anyhow::Result<Self> {
-        let agent = Agent::config_builder()
-            .http_status_as_error(false)
-            .build()
-            .new_agent();
         let registry = Self {
-            agent,
+            agent: agent(SILENCE),
             base: format!("http://127.0.0.1:{port}"),
         };
         let start = Instant::now();
@@ -145,6 +144,17 @@ impl Registry {
     }
 }
 
+/// Asks a registry that may be silent for so long. All in all, an image takes as long as it takes.
+fn agent(silence: Duration) -> Agent {
+    Agent::config_builder()
+        .http_status_as_error(false)
+        .timeout_connect(Some(silence))
+        .timeout_per_read(Some(silence))
+        .timeout_per_write(Some(silence))
+        .build()
+        .new_agent()
+}
+
 fn expect(mut answer: Response<Body>, wanted: StatusCode) -> anyhow::Result<Response<Body>> {
     if answer.status() != wanted {
         let said = answer.body_mut().read_to_string().unwrap_or_default();
@@ -184,6 +194,14 @@ mod tests {
         for (location, url) in cases {
             assert_eq!(registry.upload_url(location, "d"), url);
         }
+    }
+
+    #[test]
+    fn a_registry_that_never_answers_is_not_waited_for() {
+        let silent = std::net::TcpListener::bind(("127.0.0.1", 0)).unwrap();
+        let url = format!("http://{}/v2/", silent.local_addr().unwrap());
+        let answer = agent(Duration::from_millis(50)).get(url).call();
+        assert!(matches!(answer, Err(ureq::Error::Timeout(_))), "{answer:?}");
     }
 
     const SERVER: &str = "/usr/bin/docker-registry";
