@@ -1,5 +1,9 @@
 //! `bramble`: the operator's tool. A verb is one module with its `Args` and a `run`.
 
+// First, as macros are known to what comes after them.
+#[macro_use]
+mod output;
+
 mod advice;
 mod agent;
 mod check;
@@ -106,7 +110,9 @@ fn main() -> ExitCode {
         Verb::Completions(args) => completions::run(&args, &mut Cli::command()),
     };
     match outcome {
-        Ok(code) => code,
+        Ok(code) if output::is_complete() => code,
+        // What is missing was said.
+        Ok(_) => ExitCode::FAILURE,
         Err(error) => failure::report(&error),
     }
 }

@@ -40,6 +40,11 @@ impl Desk {
 
     /// Runs `bramble` here, with nothing of the caller's environment but what it needs.
     fn bramble(&self, arguments: &str) -> Ran {
+        let output = self.command(arguments).output().unwrap();
+        Ran::new(output, self.dir.path())
+    }
+
+    fn command(&self, arguments: &str) -> Command {
         let mut command = Command::new(cargo_bin("bramble"));
         command
             .args(arguments.split_whitespace())
@@ -48,8 +53,19 @@ impl Desk {
         command
             .env("HOME", self.dir.path())
             .env("XDG_RUNTIME_DIR", self.dir.path());
-        Ran::new(command.output().unwrap(), self.dir.path())
+        command
     }
+
+    /// The same, with a standard output that nobody reads any more.
+    fn unheard(&self, arguments: &str) -> Ran {
+        let output = self.command(arguments).stdout(closed()).output().unwrap();
+        Ran::new(output, self.dir.path())
+    }
+}
+
+/// A pipe whose other end is closed.
+fn closed() -> std::io::PipeWriter {
+    std::io::pipe().unwrap().1
 }
 
 /// What came of a command, with the directory's name taken out.
@@ -426,6 +442,57 @@ fn completions_know_the_verbs() {
         let script = desk.bramble(&format!("completions {shell}"));
         assert!(script.stdout.contains("render"), "{shell}");
     }
+}
+
+#[test]
+fn nobody_need_read_to_the_end() {
+    let desk = Desk::new("two-pi");
+    for verb in [
+        "schema",
+        "check",
+        "check --json",
+        "keys",
+        "completions bash",
+        "--help",
+    ] {
+        let ran = desk.unheard(verb);
+        assert_eq!((ran.code, &*ran.stderr), (0, ""), "{verb}");
+    }
+    let mut unheard = desk.command("check --cluster nowhere.toml");
+    let status = unheard.stdout(closed()).stderr(closed()).status().unwrap();
+    assert_eq!(status.code(), Some(2));
+}
+
+/// Two nodes that do not answer, with nobody to read how it goes.
+#[test]
+fn failed_nodes_are_named_whoever_has_left() {
+    let desk = Desk::new("two-pi");
+    assert_eq!(desk.bramble("keys").code, 0);
+    fs::write(desk.path("away"), "Host *\n  ProxyCommand false\n").unwrap();
+    let program = cargo_bin("bramble").display().to_string();
+    let ran = desk.unheard(&format!(
+        "provision --ssh-config away --node-binary {program}"
+    ));
+    assert_eq!(ran.code, 1, "{}", ran.stderr);
+    assert!(
+        ran.stderr
+            .starts_with("error: 2 of 2 nodes failed: boss, hand;"),
+        "{}",
+        ran.stderr
+    );
+}
+
+#[test]
+fn what_cannot_be_written_is_missed() {
+    let desk = Desk::empty();
+    let full = fs::File::options().write(true).open("/dev/full").unwrap();
+    let output = desk.command("schema").stdout(full).output().unwrap();
+    insta::assert_snapshot!(Ran::new(output, desk.dir.path()).shown(), @r"
+    exit 1
+    --- stdout
+    --- stderr
+    error: cannot write to standard output: No space left on device (os error 28)
+    ");
 }
 
 #[test]

@@ -10,6 +10,10 @@
 //!                   worker ── ledger.sqlite
 //! ```
 
+// First, as macros are known to what comes after them.
+#[macro_use]
+mod output;
+
 mod checkpoint;
 pub mod cli;
 mod explain;
@@ -36,7 +40,9 @@ use failure::Failure;
 /// Does what the command line asks for. Errors go to standard error.
 pub fn main(args: Args) -> ExitCode {
     match dispatch(args.command) {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(()) if output::is_complete() => ExitCode::SUCCESS,
+        // What is missing was said.
+        Ok(()) => ExitCode::FAILURE,
         Err(failure) => failure.print(),
     }
 }

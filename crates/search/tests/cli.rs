@@ -31,6 +31,21 @@ fn json(command: &str, rest: &[&str]) -> serde_json::Value {
 }
 
 #[test]
+fn nobody_need_read_to_the_end() {
+    let engine = ["--fill", "forward", "--rng", "dotnet", "--level", "default"];
+    for rest in [&["--seed", "42"][..], &["--seed", "42", "--json"]] {
+        let output = Command::new(env!("CARGO_BIN_EXE_bramble-search"))
+            .current_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fixtures/worlds"))
+            .args([&["explain"], &MODEL[..], &engine, rest].concat())
+            .stdout(std::io::pipe().unwrap().1)
+            .output()
+            .unwrap();
+        let errors = String::from_utf8_lossy(&output.stderr);
+        assert_eq!((output.status.code(), &*errors), (Some(0), ""));
+    }
+}
+
+#[test]
 fn run_prints_the_agreed_json() {
     let search = [
         "--fill",

@@ -1,0 +1,44 @@
+//! What people and other programs read. They may leave before all is said, as `head` does: that is no failure, and
+//! what is under way goes on.
+
+use std::fmt::Arguments;
+use std::io::{self, ErrorKind, Write};
+use std::sync::atomic::{AtomicBool, Ordering};
+
+/// Whether something is missing from standard output that somebody waits for.
+static INCOMPLETE: AtomicBool = AtomicBool::new(false);
+
+/// Instead of the standard library's, which panics where nobody reads any more.
+macro_rules! print {
+    ($($text:tt)*) => { $crate::output::say(format_args!($($text)*)) };
+}
+
+/// The same, with a line's end.
+macro_rules! println {
+    ($($text:tt)*) => { $crate::output::say(format_args!("{}\n", format_args!($($text)*))) };
+}
+
+/// To standard error.
+macro_rules! eprintln {
+    ($($text:tt)*) => { $crate::output::warn(format_args!("{}\n", format_args!($($text)*))) };
+}
+
+pub(crate) fn say(text: Arguments) {
+    match io::stdout().lock().write_fmt(text) {
+        Err(error) if error.kind() != ErrorKind::BrokenPipe => {
+            eprintln!("error: cannot write to standard output: {error}");
+            INCOMPLETE.store(true, Ordering::Relaxed);
+        }
+        _ => {}
+    }
+}
+
+pub(crate) fn warn(text: Arguments) {
+    // There is nobody left who could be told.
+    io::stderr().lock().write_fmt(text).ok();
+}
+
+/// Whether standard output was taken to its end, or for as long as somebody wanted it.
+pub(crate) fn is_complete() -> bool {
+    !INCOMPLETE.load(Ordering::Relaxed)
+}
