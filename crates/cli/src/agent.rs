@@ -5,7 +5,7 @@ use std::io::Read;
 use std::path::Path;
 
 use anyhow::{Context as _, bail};
-use bramble_cluster::spec::Cluster;
+use bramble_cluster::spec::{Cluster, Node};
 use bramble_provision::{Event, Facts, Mode, Plan, Summary, SwarmView};
 use serde::de::DeserializeOwned;
 use sha2::{Digest, Sha256};
@@ -166,10 +166,20 @@ pub(crate) fn manager<'a>(
     remote: &Remote,
     cluster: &'a Cluster,
 ) -> anyhow::Result<(&'a str, SwarmView)> {
+    let (node, view) = first_manager(remote, cluster.managers(), false)?;
+    Ok((&node.name, view))
+}
+
+/// The first of `nodes` that manages a swarm, and how that is.
+pub(crate) fn first_manager<'a>(
+    remote: &Remote,
+    nodes: impl IntoIterator<Item = &'a Node>,
+    tokens: bool,
+) -> anyhow::Result<(&'a Node, SwarmView)> {
     let mut errors = Vec::new();
-    for node in cluster.managers() {
-        match swarm(remote, &node.name, false) {
-            Ok(view) => return Ok((&node.name, view)),
+    for node in nodes {
+        match swarm(remote, &node.name, tokens) {
+            Ok(view) => return Ok((node, view)),
             Err(error) => errors.push(format!("{error:#}")),
         }
     }
