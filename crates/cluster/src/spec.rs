@@ -247,7 +247,7 @@ pub struct Overclock {
 pub struct Registry {
     /// The name it is reached by; an alias of [`Registry::node`].
     pub host: String,
-    /// Its port on every node.
+    /// Its port on [`Registry::node`], and on no other.
     pub port: u16,
     /// Where its data lies on [`Registry::node`]: under [`SHARED_LINK`] if there is a NAS.
     pub data: String,
@@ -265,7 +265,7 @@ impl Registry {
 /// The seed search.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Search {
-    /// The port its web service is published on, on every node.
+    /// The port its web service is published on, on the first manager alone.
     pub port: u16,
 }
 
