@@ -116,3 +116,72 @@ fn main() -> ExitCode {
         Err(error) => failure::report(&error),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The lines of a help's end that call `bramble`, as words, without what is said about them.
+    fn examples(help: &str) -> Vec<Vec<String>> {
+        let lines = help.lines().map(str::trim);
+        lines
+            .filter(|line| line.starts_with("bramble "))
+            .map(|line| {
+                let end = [" | ", " > ", "  "].iter().filter_map(|end| line.find(end));
+                words(&line[..end.min().unwrap_or(line.len())])
+            })
+            .collect()
+    }
+
+    /// As a shell splits them, as far as the examples make use of that.
+    fn words(line: &str) -> Vec<String> {
+        let quoted = line.split('\'').enumerate();
+        let words = quoted.flat_map(|(index, part)| match index % 2 {
+            0 => part.split_whitespace().map(str::to_owned).collect(),
+            _ => vec![part.to_owned()],
+        });
+        words.collect()
+    }
+
+    /// Whether `bramble` takes it, or says what was asked for.
+    fn is_taken<T: Parser>(words: impl IntoIterator<Item = String>) -> Result<(), String> {
+        match T::try_parse_from(words) {
+            Err(error) if error.use_stderr() => Err(error.to_string()),
+            _ => Ok(()),
+        }
+    }
+
+    /// What `bramble search` only hands on.
+    fn handed_on(arguments: &[String]) -> impl Iterator<Item = String> {
+        let before = [
+            "bramble-search",
+            "submit",
+            "--server",
+            "http://manager1:3000",
+        ];
+        let before = before.into_iter().map(str::to_owned);
+        before.chain(arguments.iter().cloned())
+    }
+
+    fn check(command: &clap::Command) -> usize {
+        let help = command.get_after_help().map(ToString::to_string);
+        let examples = examples(&help.unwrap_or_default());
+        for example in &examples {
+            assert_eq!(is_taken::<Cli>(example.clone()), Ok(()), "{example:?}");
+            if let [_, verb, arguments @ ..] = &example[..]
+                && verb == "search"
+            {
+                let submit = handed_on(arguments);
+                let taken = is_taken::<bramble_search::cli::Args>(submit);
+                assert_eq!(taken, Ok(()), "{example:?}");
+            }
+        }
+        examples.len() + command.get_subcommands().map(check).sum::<usize>()
+    }
+
+    #[test]
+    fn the_examples_are_ones_that_bramble_takes() {
+        let checked = check(&Cli::command());
+        assert!(checked > 40, "{checked}");
+    }
+}

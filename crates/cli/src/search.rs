@@ -31,7 +31,7 @@ const INTERVAL: Duration = Duration::from_millis(500);
     after_help = "\
 Examples:
   bramble search --help
-  bramble search --seeds 1048576",
+  bramble search --world axiom-verge.toml --fill guarded --rng dotnet --level default --len 1048576",
     disable_help_flag = true
 )]
 pub(crate) struct Args {
