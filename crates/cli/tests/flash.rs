@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
+use std::os::unix::fs::{FileExt, symlink};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
@@ -238,6 +239,66 @@ fn mistakes_are_found_before_anything_is_written() {
         said(&ran)
     );
     assert!(!desk.path("out.img").exists());
+}
+
+#[test]
+fn neither_the_image_nor_a_file_is_written_twice_by_another_name() {
+    let desk = Desk::new();
+    desk.image("card.img", OURS);
+    fs::write(desk.path("packed.img.zst"), "never looked into").unwrap();
+    fs::hard_link(desk.path("card.img"), desk.path("linked.img")).unwrap();
+    symlink("card.img", desk.path("led.img")).unwrap();
+    fs::create_dir(desk.path("dir")).unwrap();
+    fs::write(desk.path("old.img"), "old").unwrap();
+    fs::hard_link(desk.path("old.img"), desk.path("dir/old.img")).unwrap();
+    symlink("dir", desk.path("same")).unwrap();
+    let card = ["--base", "card.img"];
+    let whole = ["--image", "card.img"];
+    let itself = "is the image that is to be written";
+    let cases: &[(&[&str], &[&str], &str)] = &[
+        (&card, &["worker1=card.img"], itself),
+        (&card, &["worker1=out.img", "worker2=./card.img"], itself),
+        (&card, &["worker1=linked.img"], itself),
+        (&whole, &["./card.img"], itself),
+        (&whole, &["led.img"], itself),
+        (&["--image", "led.img"], &["card.img"], itself),
+        (
+            &["--base", "packed.img.zst"],
+            &["worker1=dir/../packed.img.zst"],
+            itself,
+        ),
+        (
+            &card,
+            &["worker1=out.img", "worker2=./out.img"],
+            "./out.img is named twice, first as out.img",
+        ),
+        (&card, &["worker1=dir/a", "worker2=same/a"], "named twice"),
+        (
+            &card,
+            &["worker1=old.img", "worker2=dir/old.img"],
+            "named twice",
+        ),
+        (&card, &["worker1=none/a"], "make the directory first"),
+    ];
+    for (image, targets, expected) in cases {
+        let arguments = [&["flash"], *image, *targets].concat();
+        let ran = desk.bramble(&arguments);
+        assert_eq!(ran.status.code(), Some(2), "{arguments:?}: {}", said(&ran));
+        assert!(
+            said(&ran).contains(expected),
+            "{arguments:?}: {}",
+            said(&ran)
+        );
+    }
+    let text = |name: &str| fs::read_to_string(desk.path(name)).unwrap();
+    assert_eq!(text("packed.img.zst"), "never looked into");
+    assert_eq!(text("old.img"), "old");
+    assert_eq!(desk.on("card.img", "bramble/hostname"), None);
+    let mut signature = [0; 2];
+    let image = File::open(desk.path("card.img")).unwrap();
+    image.read_exact_at(&mut signature, 510).unwrap();
+    assert_eq!(signature, [0x55, 0xaa]);
+    assert!(!desk.path("out.img").exists() && !desk.path("dir/a").exists());
 }
 
 /// A loop device, taken away in the end.

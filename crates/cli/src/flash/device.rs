@@ -267,6 +267,17 @@ impl Target {
         }
     }
 
+    /// Where it is, so that it is known again by another name.
+    ///
+    /// # Errors
+    /// There is no directory to make the file in.
+    pub(crate) fn place(&self) -> anyhow::Result<Place> {
+        match self {
+            Target::Device(device) => Ok(Place::Path(device.path.clone())),
+            Target::File(path) => Place::of(path),
+        }
+    }
+
     /// Whether it is the same medium as `other`, of the same path; files are.
     pub(crate) fn is_still(&self, other: &Target) -> bool {
         match (self, other) {
@@ -277,6 +288,40 @@ impl Target {
             (Target::File(_), Target::File(_)) => true,
             _ => false,
         }
+    }
+}
+
+/// What all names of a disk or a file have in common.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Place {
+    /// A file that is there, by its file system and its number on that: it may have several paths.
+    File { system: u64, number: u64 },
+    /// A disk, or a file that is yet to be made.
+    Path(PathBuf),
+}
+
+impl Place {
+    /// The place of a file, which need not be there.
+    ///
+    /// # Errors
+    /// Nor is its directory.
+    pub(crate) fn of(file: &Path) -> anyhow::Result<Place> {
+        if let Ok(meta) = fs::metadata(file) {
+            return Ok(Place::File {
+                system: meta.dev(),
+                number: meta.ino(),
+            });
+        }
+        let dir = match file.parent() {
+            Some(dir) if dir != Path::new("") => dir,
+            _ => Path::new("."),
+        };
+        let dir = fs::canonicalize(dir).map_err(|error| {
+            let (file, dir) = (file.display(), dir.display());
+            Usage::new(format!("cannot write {file}: {dir}: {error}"))
+                .help("make the directory first")
+        })?;
+        Ok(Place::Path(dir.join(file.file_name().unwrap_or_default())))
     }
 }
 

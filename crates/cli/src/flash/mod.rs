@@ -7,7 +7,7 @@ mod progress;
 mod write;
 
 use std::io::{IsTerminal, Write, stdin, stdout};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::str::FromStr;
 use std::thread;
@@ -23,7 +23,7 @@ use crate::failure::Usage;
 use crate::state::HOST_KEYS_GUIDE;
 use crate::text::{bytes, count, table};
 use boot::System;
-use device::{Device, Kernel, Target};
+use device::{Device, Kernel, Place, Target};
 use image::{Card, Image};
 use progress::Progress;
 use write::Content;
@@ -139,7 +139,7 @@ pub(crate) fn run(context: &Context, args: &Args) -> anyhow::Result<ExitCode> {
     let Some(path) = args.base.as_ref().or(args.image.as_ref()) else {
         return Err(Usage::new("name an image with --base or --image").into());
     };
-    let targets = targets(&kernel, args)?;
+    let targets = targets(&kernel, args, path)?;
     // Before the image is unpacked, so that a misspelt node costs no time.
     let cluster = args.base.is_some().then(|| context.cluster()).transpose()?;
     let nodes = nodes(cluster.as_ref(), &args.targets)?;
@@ -171,13 +171,28 @@ pub(crate) fn run(context: &Context, args: &Args) -> anyhow::Result<ExitCode> {
     report(&write_all(&jobs, !args.no_verify), args.json)
 }
 
-fn targets(kernel: &Kernel, args: &Args) -> anyhow::Result<Vec<Target>> {
+/// What to write to: each something else, and none of it the image, which would be gone before it is read.
+fn targets(kernel: &Kernel, args: &Args, image: &Path) -> anyhow::Result<Vec<Target>> {
+    // Whether there is such an image is found out when it is opened.
+    let image = Place::of(image).ok();
     let mut targets: Vec<Target> = Vec::new();
+    let mut places = Vec::new();
     for wanted in &args.targets {
         let target = kernel.target(&wanted.path)?;
-        if targets.iter().any(|other| other.path() == target.path()) {
-            return Err(Usage::new(format!("{} is named twice", target.path().display())).into());
+        let place = target.place()?;
+        let shown = target.path().display();
+        if image.as_ref() == Some(&place) {
+            return Err(
+                Usage::new(format!("{shown} is the image that is to be written"))
+                    .help("name a disk or another file to write it to")
+                    .into(),
+            );
         }
+        if let Some(first) = places.iter().position(|other| *other == place) {
+            let first = targets[first].path().display();
+            return Err(Usage::new(format!("{shown} is named twice, first as {first}")).into());
+        }
+        places.push(place);
         targets.push(target);
     }
     Ok(targets)
@@ -466,8 +481,6 @@ fn list(disks: &[Device], json: bool) -> anyhow::Result<ExitCode> {
 
 #[cfg(test)]
 mod tests {
-    use std::path::Path;
-
     use super::*;
 
     #[test]
