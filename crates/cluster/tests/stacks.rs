@@ -62,6 +62,25 @@ fn a_good_stack_is_as_it_was() {
     assert_eq!(stack.text, media(&[]));
 }
 
+#[test]
+fn each_protocol_has_ports_of_its_own() {
+    for ports in [
+        "[\"51413:51413\", \"51413:51413/udp\"]",
+        "[53:53/tcp, 53:53/UDP, 53:53/sctp]",
+        "[53:53/udp, { target: 53, published: 53 }]",
+        "[{ target: 53, published: 53, protocol: tcp }, { target: 53, published: 53, protocol: udp }]",
+        "[\"192.168.1.201:6881-6889:6881-6889\", \"6881-6889:6881-6889/udp\"]",
+        // What is taken by TCP alone, or by UDP alone.
+        "[22:22/udp, 2377:2377/udp, 3000:3000/udp, 4789:4789, 5000:5000/udp]",
+    ] {
+        let text = media(&[("\n      - \"32400:32400\"", &format!(" {ports}"))]);
+        match parse(&text) {
+            Ok((_, doubts)) => assert_eq!(rendered(&doubts), "", "{ports}"),
+            Err(Invalid { problems, .. }) => panic!("{ports}: {}", rendered(&problems)),
+        }
+    }
+}
+
 type Mistake<'a> = (&'a str, &'a [(&'a str, &'a str)], usize);
 
 /// One mistake each: its name, what is changed, the line the error must point at.
@@ -81,6 +100,9 @@ const MISTAKES: &[Mistake] = &[
     ("port_of_the_registry", &[("32400:32400", "5000:32400")], 8),
     ("port_of_ssh", &[("\"32400:32400\"", "{ target: 22, published: 22 }")], 8),
     ("port_in_a_range", &[("32400:32400", "2999-3001:1-3")], 8),
+    ("port_of_the_swarm_by_udp", &[("32400:32400", "7946:7946/udp")], 8),
+    ("port_twice_by_udp", &[("- \"32400:32400\"", "- 53:53/udp\n      - { target: 53, published: 53, protocol: udp }")], 9),
+    ("port_of_no_protocol", &[("32400:32400", "443:443/quic")], 8),
     ("port_malformed", &[("32400:32400", "99999:32400")], 8),
     ("unknown_node", &[("worker1", "worker9")], 14),
     ("unknown_label", &[("node.hostname==worker1", "node.labels.disk == ssd")], 14),
@@ -156,6 +178,9 @@ fn stacks_do_not_take_each_others_ports_or_names() {
         "port_of_another_stack",
         rendered(&second.unwrap_err().problems)
     );
+    let by_udp = media(&[("32400:32400", "32400:32400/udp")]);
+    let beside = std::slice::from_ref(&first);
+    assert!(OwnStack::parse("tv", "stacks/tv.yml", &by_udp, &cluster, beside).is_ok());
     for name in ["registry", "Media", "seeds"] {
         let taken = OwnStack::parse(name, "stacks/x.yml", &text, &cluster, &[]);
         assert_eq!(taken.unwrap_err().problems.len(), 1, "{name}");

@@ -27,7 +27,39 @@ pub struct OwnStack {
     /// What its services run, in the order of the file.
     pub images: Vec<ServiceImage>,
     /// Ports that it opens on every node, with the service that does.
-    ports: BTreeMap<u16, String>,
+    ports: BTreeMap<Port, String>,
+}
+
+/// A port of a node. Each protocol has ports of its own: DNS is at port 53 of two.
+type Port = (u16, Protocol);
+
+/// What is spoken at a port.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Protocol {
+    Tcp,
+    Udp,
+    Sctp,
+}
+
+impl Protocol {
+    /// As Docker reads it: without one, it is TCP.
+    fn parse(text: &str) -> Option<Self> {
+        match text.to_ascii_lowercase().as_str() {
+            "" | "tcp" => Some(Self::Tcp),
+            "udp" => Some(Self::Udp),
+            "sctp" => Some(Self::Sctp),
+            _ => None,
+        }
+    }
+
+    /// What follows the number of a port.
+    fn suffix(self) -> &'static str {
+        match self {
+            Self::Tcp => "",
+            Self::Udp => "/udp",
+            Self::Sctp => "/sctp",
+        }
+    }
 }
 
 /// The image of a service.
@@ -54,7 +86,7 @@ struct Check<'a> {
     document: &'a Document<'a>,
     problems: &'a mut Problems,
     /// Ports on every node, with who has them.
-    ports: BTreeMap<u16, String>,
+    ports: BTreeMap<Port, String>,
 }
 
 impl OwnStack {
@@ -151,17 +183,19 @@ fn secret_at(problems: &mut Problems, place: Range<usize>, what: &str) {
 }
 
 /// Ports on every node that somebody has already.
-fn taken_ports(cluster: &Cluster, others: &[OwnStack]) -> BTreeMap<u16, String> {
+fn taken_ports(cluster: &Cluster, others: &[OwnStack]) -> BTreeMap<Port, String> {
+    use Protocol::{Tcp, Udp};
     let mut ports = BTreeMap::from([
-        (22, "SSH".to_owned()),
-        (2377, "Swarm".to_owned()),
-        (4789, "Swarm".to_owned()),
-        (7946, "Swarm".to_owned()),
-        (cluster.registry.port, "the registry".to_owned()),
-        (cluster.search.port, "the search".to_owned()),
+        ((22, Tcp), "SSH".to_owned()),
+        ((2377, Tcp), "Swarm".to_owned()),
+        ((4789, Udp), "Swarm".to_owned()),
+        ((7946, Tcp), "Swarm".to_owned()),
+        ((7946, Udp), "Swarm".to_owned()),
+        ((cluster.registry.port, Tcp), "the registry".to_owned()),
+        ((cluster.search.port, Tcp), "the search".to_owned()),
     ]);
     if let Some(portainer) = &cluster.portainer {
-        ports.insert(portainer.port, "Portainer".to_owned());
+        ports.insert((portainer.port, Tcp), "Portainer".to_owned());
     }
     for other in others {
         let theirs = other.ports.iter();

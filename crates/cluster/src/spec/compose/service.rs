@@ -5,7 +5,7 @@ use std::ops::Range;
 
 use super::known::is_database;
 use super::yaml::{Document, Value, elements, entries, entry, get, text, text_of};
-use super::{Check, Problem, ServiceImage};
+use super::{Check, Port, Problem, Protocol, ServiceImage};
 use crate::spec::{NFS_ROOT, Role, SHARED_LINK};
 
 /// What a swarm ignores, and what to do instead.
@@ -111,7 +111,7 @@ fn is_secret(variable: &str) -> bool {
 
 impl Check<'_> {
     /// Checks all of it, and returns the ports that it opens on every node.
-    pub(super) fn stack(&mut self) -> BTreeMap<u16, String> {
+    pub(super) fn stack(&mut self) -> BTreeMap<Port, String> {
         let document = self.document;
         let services = get(document.root(), "services")
             .map(entries)
@@ -121,7 +121,7 @@ impl Check<'_> {
                 .error(0..0, "a compose file needs `services`")
                 .help_is("a service has at least an `image`");
         }
-        let taken: Vec<u16> = self.ports.keys().copied().collect();
+        let taken: Vec<Port> = self.ports.keys().copied().collect();
         for (name, service) in services {
             let called = text(name).unwrap_or_default();
             self.service(name, &called, service);
@@ -308,8 +308,15 @@ impl Check<'_> {
                 .help_is("ports go from 1 to 65535");
             return;
         };
+        let protocol = protocol_of(port);
+        let Some(protocol) = Protocol::parse(&protocol) else {
+            self.error(port, format!("\"{protocol}\" is no protocol of ports"))
+                .help_is("it is tcp, unless udp or sctp is named");
+            return;
+        };
         for number in first..=last {
-            if let Some(whose) = self.ports.insert(number, called.to_owned()) {
+            if let Some(whose) = self.ports.insert((number, protocol), called.to_owned()) {
+                let number = format!("{number}{}", protocol.suffix());
                 self.error(
                     port,
                     format!("{whose} and {called} both want port {number} on every node"),
@@ -317,6 +324,13 @@ impl Check<'_> {
             }
         }
     }
+}
+
+/// What a port of a service speaks, as it is written; empty where nothing is said.
+fn protocol_of(port: &Value) -> String {
+    text_of(port, "protocol")
+        .or_else(|| Some(text(port)?.split_once('/')?.1.to_owned()))
+        .unwrap_or_default()
 }
 
 fn constraints<'v, 'a>(service: &'v Value<'a>) -> &'v [Value<'a>] {
