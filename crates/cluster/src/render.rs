@@ -74,7 +74,7 @@ pub fn files(cluster: &Cluster, images: &Images, keys: Option<&Keys>) -> Files {
         add("ansible/playbook.yml", ansible::playbook(cluster, keys));
         for node in &cluster.nodes {
             for (system, card) in [
-                ("bookworm", boot::bookworm(cluster)),
+                ("bookworm", boot::bookworm(cluster, node, keys)),
                 ("trixie", boot::trixie(cluster, node, keys)),
             ] {
                 for (name, contents) in card {

@@ -72,7 +72,12 @@ fn every_node_has_a_card_of_its_own() {
     let cluster = fixture("eight-pi");
     let files = files("eight-pi");
     let mut instances = std::collections::BTreeSet::new();
+    let authorized = keys(&cluster).authorized(&cluster);
     for node in &cluster.nodes {
+        let custom = format!("boot/{}/bookworm/custom.toml", node.name);
+        let custom: toml::Table = files[&PathBuf::from(custom)].parse().unwrap();
+        assert_eq!(custom["system"]["hostname"].as_str(), Some(&*node.name));
+        assert_eq!(custom["ssh"]["authorized_keys"], authorized.clone().into());
         let card = format!("boot/{}/trixie", node.name);
         instances.insert(&files[&PathBuf::from(format!("{card}/meta-data"))]);
         assert!(
@@ -94,10 +99,11 @@ fn firmware_and_kernel_are_told_what_the_file_says() {
         access.password_hash = "$6$salt$00000000000000000000000000000000000000000000000000000000000000000000000000000000000000"
         "#;
     let (cluster, _) = Cluster::parse("cluster.toml", &format!("{boot}{text}")).unwrap();
-    for (name, contents) in render::boot::bookworm(&cluster) {
+    let (node, keys) = (cluster.first_manager(), keys(&cluster));
+    for (name, contents) in render::boot::bookworm(&cluster, node, &keys) {
         insta::assert_snapshot!(format!("tuned__{}", name.display()), contents);
     }
-    let card = render::boot::trixie(&cluster, cluster.first_manager(), &keys(&cluster));
+    let card = render::boot::trixie(&cluster, node, &keys);
     insta::assert_snapshot!("tuned__user-data", card[&PathBuf::from("user-data")]);
 }
 
@@ -135,10 +141,11 @@ fn files_end_with_a_newline_and_have_no_blanks_at_line_ends() {
 }
 
 #[test]
-fn json_and_yaml_read_back() {
+fn json_toml_and_yaml_read_back() {
     for name in FIXTURES {
         for (path, contents) in files(name) {
             match path.extension().and_then(|extension| extension.to_str()) {
+                Some("toml") => drop(contents.parse::<toml::Table>().unwrap()),
                 Some("json") => drop(serde_json::from_str::<serde_json::Value>(&contents).unwrap()),
                 Some("yml") => {
                     drop(serde_yaml_ng::from_str::<serde_yaml_ng::Value>(&contents).unwrap())

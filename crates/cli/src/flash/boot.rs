@@ -82,7 +82,7 @@ pub(crate) fn customise(
         .into_iter()
         .map(|(name, text)| (name.into(), text))
         .collect(),
-        System::Bookworm => bookworm(cluster, node, &keys.authorized(cluster)),
+        System::Bookworm => boot::bookworm(cluster, node, &keys),
         System::Trixie => trixie(boot::trixie(cluster, node, &keys), &host_key)?,
     };
     // Only the image knows where its root file system is.
@@ -103,41 +103,6 @@ fn read_key(state: &State, node: &str) -> anyhow::Result<String> {
     let path = state.host_key(node);
     std::fs::read_to_string(&path)
         .with_context(|| format!("cannot read the host key {}", path.display()))
-}
-
-/// Bookworm reads the name and the keys from `custom.toml`, on the boot that grows its file system.
-fn bookworm(cluster: &Cluster, node: &Node, authorized: &[String]) -> Files {
-    let mut custom = toml::Table::new();
-    let table = |pairs: Vec<(&str, toml::Value)>| {
-        let pairs = pairs
-            .into_iter()
-            .map(|(name, value)| (name.to_owned(), value));
-        toml::Value::Table(pairs.collect())
-    };
-    let text = |text: &str| toml::Value::String(text.to_owned());
-    let mut user = vec![("name", text(&cluster.access.user))];
-    if let Some(hash) = &cluster.access.password_hash {
-        user.extend([
-            ("password", text(hash)),
-            ("password_encrypted", true.into()),
-        ]);
-    }
-    let authorized: Vec<toml::Value> = authorized.iter().map(|key| text(key)).collect();
-    let ssh = vec![
-        ("enabled", true.into()),
-        ("password_authentication", false.into()),
-        ("authorized_keys", authorized.into()),
-    ];
-    custom.insert("config_version".to_owned(), 1.into());
-    custom.insert(
-        "system".to_owned(),
-        table(vec![("hostname", text(&node.name))]),
-    );
-    custom.insert("user".to_owned(), table(user));
-    custom.insert("ssh".to_owned(), table(ssh));
-    let mut files = boot::bookworm(cluster);
-    files.insert("custom.toml".into(), custom.to_string());
-    files
 }
 
 /// cloud-init is given the host key that `known_hosts` already knows, instead of making one.

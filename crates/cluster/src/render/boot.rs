@@ -1,7 +1,7 @@
 //! What goes onto the boot partition of a node's card, beside the kernel and the firmware.
 //!
-//! Raspberry Pi OS does its first boot in two ways: up to Bookworm it looks for `ssh` and `userconf.txt`, from Trixie
-//! on for the files of cloud-init. Each has a directory of its own here, complete, since an account is to be made
+//! Raspberry Pi OS does its first boot in two ways: Bookworm looks for `custom.toml`, `ssh` and `userconf.txt`, Trixie
+//! and what follows for the files of cloud-init. Each has a directory of its own here, complete, since an account is to be made
 //! once.
 
 use std::path::PathBuf;
@@ -16,7 +16,7 @@ use crate::spec::{Cluster, Node};
 const BOOKWORM_FIRST_BOOT: &str = "init=/usr/lib/raspberrypi-sys-mods/firstboot";
 
 /// The boot partition of Raspberry Pi OS Bookworm.
-pub fn bookworm(cluster: &Cluster) -> Files {
+pub fn bookworm(cluster: &Cluster, node: &Node, keys: &Keys) -> Files {
     Files::from([
         (PathBuf::from("config.txt"), config_txt(cluster)),
         (
@@ -26,6 +26,10 @@ pub fn bookworm(cluster: &Cluster) -> Files {
         // Its presence alone starts the server.
         (PathBuf::from("ssh"), String::new()),
         (PathBuf::from("userconf.txt"), userconf_txt(cluster)),
+        (
+            PathBuf::from("custom.toml"),
+            custom_toml(cluster, node, keys),
+        ),
     ])
 }
 
@@ -145,6 +149,42 @@ fn userconf_txt(cluster: &Cluster) -> String {
         access.user,
         access.password_hash.as_deref().unwrap_or("*")
     )
+}
+
+/// The name and the keys, which are read on the boot that grows the file system.
+fn custom_toml(cluster: &Cluster, node: &Node, keys: &Keys) -> String {
+    let access = &cluster.access;
+    let table = |pairs: Vec<(&str, toml::Value)>| {
+        let pairs = pairs
+            .into_iter()
+            .map(|(name, value)| (name.to_owned(), value));
+        pairs.collect::<toml::Table>()
+    };
+    let mut user = vec![("name", access.user.as_str().into())];
+    if let Some(hash) = &access.password_hash {
+        user.extend([
+            ("password", hash.as_str().into()),
+            ("password_encrypted", true.into()),
+        ]);
+    }
+    let custom = table(vec![
+        ("config_version", 1.into()),
+        (
+            "system",
+            table(vec![("hostname", node.name.as_str().into())]).into(),
+        ),
+        ("user", table(user).into()),
+        (
+            "ssh",
+            table(vec![
+                ("enabled", true.into()),
+                ("password_authentication", false.into()),
+                ("authorized_keys", keys.authorized(cluster).into()),
+            ])
+            .into(),
+        ),
+    ]);
+    custom.to_string()
 }
 
 fn user_data(cluster: &Cluster, node: &Node, keys: &Keys) -> Value {
