@@ -6,10 +6,14 @@ use bramble_cluster::render::stacks::BACKUPS;
 use bramble_cluster::render::{docker, network, storage};
 use bramble_cluster::spec::{self, Cluster, Nas, Node, SHARED_LINK};
 use bramble_provision::resource::{
-    AuthorizedKeys, Block, Content, Directory, DockerConfig, File, GroupMember, Lines, Link, Mount,
-    Notice, Notified, PasswordHash, SwarmInit, SwarmJoin, SwarmNode, Units, User, WaitOnline,
+    Absent, AuthorizedKeys, Block, Content, Directory, DockerConfig, File, GroupMember, Lines,
+    Link, Mount, Notice, Notified, PasswordHash, SwarmInit, SwarmJoin, SwarmNode, Units, User,
+    WaitOnline,
 };
 use bramble_provision::{Plan, Resource, Role, Secret, Stage, SwarmView};
+
+/// Has Docker wait for the shared export after a boot.
+const WAIT_FOR_SHARED: &str = "/etc/systemd/system/docker.service.d/bramble-shared.conf";
 
 /// Where managers let others join.
 const SWARM_PORT: u16 = 2377;
@@ -46,7 +50,10 @@ pub(crate) enum Part {
 
 /// All that does not need another node, from a stage on.
 pub(crate) fn base(cluster: &Cluster, node: &Node, keys: &Keys, from: Part) -> Plan {
-    let storage = cluster.nas.iter().flat_map(|nas| shared_storage(nas, node));
+    let storage = match &cluster.nas {
+        Some(nas) => shared_storage(nas, node),
+        None => no_shared_storage(),
+    };
     let registry = (node.name == cluster.registry.node).then(|| registry_data(cluster));
     let backups = (node.keeps_ledger() && cluster.nas.is_some()).then(|| directory(BACKUPS));
     let engine = engine(cluster).into_iter().chain(software::tailscale(keys));
@@ -58,7 +65,10 @@ pub(crate) fn base(cluster: &Cluster, node: &Node, keys: &Keys, from: Part) -> P
         (Part::Access, Stage::new("access", access(cluster, keys))),
         (
             Part::Storage,
-            Stage::new("storage", storage.chain(registry).chain(backups)),
+            Stage::new(
+                "storage",
+                storage.into_iter().chain(registry).chain(backups),
+            ),
         ),
         (Part::Engine, Stage::new("engine", engine)),
     ];
@@ -195,15 +205,9 @@ fn shared_storage(nas: &Nas, node: &Node) -> Vec<Resource> {
         .map(|mount| directory(&mount.target))
         .collect();
     resources.extend([
-        Resource::Block(Block {
-            path: "/etc/fstab".into(),
-            name: "fstab".into(),
-            content: storage::fstab(nas, node),
-            lines: Lines::Anywhere,
-            notifies: Some(Notice::SystemdReload),
-        }),
+        fstab(storage::fstab(nas, node)),
         Resource::File(File {
-            path: "/etc/systemd/system/docker.service.d/bramble-shared.conf".into(),
+            path: WAIT_FOR_SHARED.into(),
             content: Content::Text(format!("[Unit]\nRequiresMountsFor={shared}\n")),
             mode: 0o644,
             owner: None,
@@ -222,6 +226,28 @@ fn shared_storage(nas: &Nas, node: &Node) -> Vec<Resource> {
         target: shared,
     }));
     resources
+}
+
+/// Nothing is left of a NAS of an earlier cluster file that a boot would wait for. What is mounted stays until then.
+fn no_shared_storage() -> Vec<Resource> {
+    vec![
+        fstab(String::new()),
+        Resource::Absent(Absent {
+            path: WAIT_FOR_SHARED.into(),
+            notifies: Some(Notice::SystemdReload),
+        }),
+    ]
+}
+
+/// The lines of `/etc/fstab` that are ours.
+fn fstab(content: String) -> Resource {
+    Resource::Block(Block {
+        path: "/etc/fstab".into(),
+        name: "fstab".into(),
+        content,
+        lines: Lines::Anywhere,
+        notifies: Some(Notice::SystemdReload),
+    })
 }
 
 /// On the NAS it belongs to whom the server says; elsewhere to the operator, as whom the registry runs.

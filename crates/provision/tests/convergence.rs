@@ -5,7 +5,8 @@ use std::{fs, os::unix::fs::MetadataExt, path::Path};
 use bramble_provision::{
     Mode, Notice, Plan, Resource, Secret, Stage, System, Verdict, apply,
     resource::{
-        AuthorizedKeys, Block, Content, Directory, DockerConfig, File, Hostname, Link, RevokedKeys,
+        Absent, AuthorizedKeys, Block, Content, Directory, DockerConfig, File, Hostname, Link,
+        RevokedKeys,
     },
 };
 use proptest::{prelude::*, sample::select};
@@ -250,6 +251,25 @@ fn revoked_keys_go_and_others_stay() {
     );
     let after = fs::read_to_string(root.path().join("home/pi/.ssh/authorized_keys")).unwrap();
     assert_eq!(after, format!("# mine\n{other}"));
+}
+
+#[test]
+fn a_file_that_is_to_go() {
+    for start in [None, Some("[Unit]\n")] {
+        let root = root();
+        if let Some(start) = start {
+            write(root.path(), "/etc/unit.d/ours.conf", start);
+        }
+        converges(
+            root.path(),
+            Resource::Absent(Absent {
+                path: "/etc/unit.d/ours.conf".into(),
+                notifies: Some(Notice::SystemdReload),
+            }),
+        );
+        let notice = root.path().join("run/bramble/notices/systemd-reload");
+        assert_eq!(notice.exists(), start.is_some(), "{start:?}");
+    }
 }
 
 /// A file system without room, on which a file is to be replaced. Run by the test after it.

@@ -53,10 +53,10 @@ pub(super) fn system(cluster: &Cluster, node: &Node) -> Vec<Resource> {
     resources.push(Resource::KernelCmdline(KernelCmdline {
         words: boot::kernel_words(cluster),
     }));
-    let content = boot::firmware_settings(cluster);
-    if !content.is_empty() {
-        resources.push(Resource::FirmwareConfig(FirmwareConfig { content }));
-    }
+    // Also when there are none: those of an earlier cluster file go.
+    resources.push(Resource::FirmwareConfig(FirmwareConfig {
+        content: boot::firmware_settings(cluster),
+    }));
     resources
 }
 

@@ -10,7 +10,7 @@ pub struct Block {
     pub path: String,
     /// Stands in the marks, so that several blocks can share a file.
     pub name: String,
-    /// The lines between the marks.
+    /// The lines between the marks. Without any there is to be no block, and no file is created for it.
     pub content: String,
     /// What makes up for the block where there is none.
     #[serde(default)]
@@ -42,23 +42,29 @@ impl State for Block {
         let now = system.read(&self.path)?;
         let text = now.as_deref().unwrap_or_default();
         let wanted = self.place(text);
-        let has_block = text.lines().any(|line| line == self.begin());
-        Ok(
-            match text == wanted || (!has_block && self.is_made_up_for(text)) {
-                true => Verdict::Satisfied,
-                false => Verdict::Change(Change {
-                    reason: match has_block {
-                        true => "the block differs".into(),
-                        false => "there is no such block".into(),
-                    },
-                    diff: Some(diff::unified(&self.path, text, &wanted)),
-                }),
-            },
-        )
+        let has_block = self.is_in(text);
+        let holds = match self.content.is_empty() {
+            true => !has_block,
+            false => text == wanted || (!has_block && self.is_made_up_for(text)),
+        };
+        Ok(match holds {
+            true => Verdict::Satisfied,
+            false => Verdict::Change(Change {
+                reason: match (has_block, self.content.is_empty()) {
+                    (true, false) => "the block differs".into(),
+                    (true, true) => "the block is still there".into(),
+                    (false, _) => "there is no such block".into(),
+                },
+                diff: Some(diff::unified(&self.path, text, &wanted)),
+            }),
+        })
     }
 
     fn apply(&self, system: &System) -> Result<(), Error> {
         let text = system.read(&self.path)?.unwrap_or_default();
+        if self.content.is_empty() && !self.is_in(&text) {
+            return Ok(());
+        }
         let access = match system.attributes(&self.path)? {
             Some(found) => Access {
                 mode: found.mode,
@@ -85,6 +91,10 @@ impl Block {
         format!("# END bramble {}", self.name)
     }
 
+    fn is_in(&self, text: &str) -> bool {
+        text.lines().any(|line| line == self.begin())
+    }
+
     /// Whether others' lines say the same: a playbook's `lineinfile`, or a person.
     fn is_made_up_for(&self, text: &str) -> bool {
         let words = |line: &str| -> Vec<String> {
@@ -108,7 +118,7 @@ impl Block {
             .all(is_there)
     }
 
-    /// `text` with the block in it, where it was or else at the end.
+    /// `text` with the block in it, where it was or else at the end; without it where it has no lines.
     ///
     /// Further copies go, and so does a mark without its partner; the lines beside a lone mark stay, because
     /// nobody can tell whose they are.
@@ -122,7 +132,7 @@ impl Block {
         };
         let lines: Vec<&str> = text.lines().collect();
         let mut placed = Vec::new();
-        let mut done = false;
+        let mut done = self.content.is_empty();
         let mut at = 0;
         while at < lines.len() {
             let partner = || {
@@ -253,6 +263,48 @@ mod tests {
         ];
         for (case, text, wanted) in cases {
             assert_eq!(place(text), wanted, "{case}");
+        }
+    }
+
+    #[test]
+    fn a_block_without_lines_goes() {
+        let cases = [
+            ("no file", None, None),
+            ("nothing of ours", Some("a"), Some("a")),
+            ("the whole file", Some(BLOCK), Some("")),
+            (
+                "what is around it stays",
+                Some("a\n# BEGIN bramble hosts\nold\n# END bramble hosts\nb\n"),
+                Some("a\nb\n"),
+            ),
+            (
+                "nobody can tell whose lines are beside a lone mark",
+                Some("# BEGIN bramble hosts\na\n"),
+                Some("a\n"),
+            ),
+        ];
+        for (case, before, wanted) in cases {
+            let root = tempfile::tempdir().unwrap();
+            let (system, file) = (System::rooted(root.path()), root.path().join("etc/hosts"));
+            if let Some(text) = before {
+                std::fs::create_dir(root.path().join("etc")).unwrap();
+                std::fs::write(&file, text).unwrap();
+            }
+            let gone = Block {
+                path: "/etc/hosts".into(),
+                name: "hosts".into(),
+                content: String::new(),
+                lines: Lines::Anywhere,
+                notifies: Some(Notice::Reboot),
+            };
+            let changes = before != wanted;
+            let verdict = gone.check(&system).unwrap();
+            assert_eq!(verdict != Verdict::Satisfied, changes, "{case}");
+            gone.apply(&system).unwrap();
+            assert_eq!(gone.check(&system).unwrap(), Verdict::Satisfied, "{case}");
+            let found = std::fs::read_to_string(&file).ok();
+            assert_eq!(found.as_deref(), wanted, "{case}");
+            assert_eq!(Notice::Reboot.is_left(&system), changes, "{case}");
         }
     }
 }

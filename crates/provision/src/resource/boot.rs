@@ -16,7 +16,7 @@ pub struct KernelCmdline {
 /// Lines in a block of the firmware's `config.txt`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct FirmwareConfig {
-    /// The lines.
+    /// The lines. Without any there is to be no block, which holds wherever there is no such file.
     pub content: String,
 }
 
@@ -107,23 +107,35 @@ impl State for FirmwareConfig {
     }
 
     fn check(&self, system: &System) -> Result<Verdict, Error> {
-        self.block(system)?.check(system)
+        match self.block(system)? {
+            Some(block) => block.check(system),
+            None => Ok(Verdict::Satisfied),
+        }
     }
 
     fn apply(&self, system: &System) -> Result<(), Error> {
-        self.block(system)?.apply(system)
+        match self.block(system)? {
+            Some(block) => block.apply(system),
+            None => Ok(()),
+        }
     }
 }
 
 impl FirmwareConfig {
-    fn block(&self, system: &System) -> Result<Block, Error> {
-        Ok(Block {
-            path: file(system, "config.txt")?.ok_or_else(|| no_file("config.txt"))?,
+    /// Nothing, where none is wanted and nowhere is one.
+    fn block(&self, system: &System) -> Result<Option<Block>, Error> {
+        let path = match file(system, "config.txt")? {
+            Some(path) => path,
+            None if self.content.is_empty() => return Ok(None),
+            None => return Err(no_file("config.txt")),
+        };
+        Ok(Some(Block {
+            path,
             name: "boot".into(),
             content: self.content.clone(),
             lines: Default::default(),
             notifies: Some(Notice::Reboot),
-        })
+        }))
     }
 }
 
@@ -231,6 +243,17 @@ mod tests {
             std::fs::read_to_string(root.path().join("boot/config.txt")).unwrap(),
             "arm_64bit=1\n# BEGIN bramble boot\ngpu_mem=16\n[all]\n# END bramble boot\n"
         );
+        let nothing = FirmwareConfig {
+            content: String::new(),
+        };
+        Notice::Reboot.withdraw(&system).unwrap();
+        assert_ne!(nothing.check(&system).unwrap(), Verdict::Satisfied);
+        nothing.apply(&system).unwrap();
+        assert_eq!(
+            std::fs::read_to_string(root.path().join("boot/config.txt")).unwrap(),
+            "arm_64bit=1\n"
+        );
+        assert!(Notice::Reboot.is_left(&system));
         std::fs::remove_file(root.path().join("boot/config.txt")).unwrap();
         assert!(
             config
@@ -239,5 +262,8 @@ mod tests {
                 .to_string()
                 .contains("is this a Raspberry Pi")
         );
+        assert_eq!(nothing.check(&system).unwrap(), Verdict::Satisfied);
+        nothing.apply(&system).unwrap();
+        assert!(!root.path().join("boot/config.txt").exists());
     }
 }

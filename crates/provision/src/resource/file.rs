@@ -36,6 +36,16 @@ pub enum Content {
     Secret(Secret),
 }
 
+/// A file that is there no more.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Absent {
+    /// Absolute path.
+    pub path: String,
+    /// Who has to know when it goes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub notifies: Option<Notice>,
+}
+
 /// A directory that exists; what is in it is not looked at.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Directory {
@@ -133,6 +143,30 @@ impl File {
             .as_deref()
             .map(|name| owner(system, name))
             .transpose()
+    }
+}
+
+impl State for Absent {
+    fn title(&self) -> String {
+        format!("no file {}", self.path)
+    }
+
+    fn check(&self, system: &System) -> Result<Verdict, Error> {
+        match system.attributes(&self.path)? {
+            None => Ok(Verdict::Satisfied),
+            Some(found) if found.kind == Kind::Directory => Err(Error::state(format!(
+                "{} is a directory; move it away",
+                self.path
+            ))),
+            Some(_) => Ok(Verdict::change("it is still there")),
+        }
+    }
+
+    fn apply(&self, system: &System) -> Result<(), Error> {
+        if let Some(notice) = self.notifies {
+            notice.leave(system)?;
+        }
+        system.remove(&self.path)
     }
 }
 

@@ -23,7 +23,7 @@ pub use account::{AuthorizedKeys, GroupMember, PasswordHash, RevokedKeys, User};
 pub use block::{Block, Lines};
 pub use boot::{FirmwareConfig, KernelCmdline};
 pub use docker::DockerConfig;
-pub use file::{Content, Directory, File, Link};
+pub use file::{Absent, Content, Directory, File, Link};
 pub use hostname::Hostname;
 pub use membership::{SwarmInit, SwarmJoin, SwarmNode};
 pub use mount::Mount;
@@ -58,6 +58,7 @@ pub enum Resource {
     RevokedKeys(RevokedKeys),
     Directory(Directory),
     File(File),
+    Absent(Absent),
     Link(Link),
     Block(Block),
     Mount(Mount),
@@ -133,6 +134,7 @@ impl Resource {
             Self::RevokedKeys(it) => it,
             Self::Directory(it) => it,
             Self::File(it) => it,
+            Self::Absent(it) => it,
             Self::Link(it) => it,
             Self::Block(it) => it,
             Self::Mount(it) => it,
