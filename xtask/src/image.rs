@@ -1,8 +1,9 @@
 //! `cargo xtask image`: the images of SD cards.
 
 use std::fs::{self, File};
+use std::os::fd::AsRawFd;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, bail};
 use bramble_image::bmap::Bmap;
@@ -13,7 +14,8 @@ use crate::{cross, lock, project};
 /// Make the image of an SD card
 ///
 /// Without --node, the image that is the same for every node; `bramble flash --base` makes of it the card of one.
-/// With --node, the image of that node's card, which holds the node's private host key: keep it to yourself.
+/// With --node, the image of that node's card, which holds the node's private host key: only you can read it, and it is
+/// to stay so.
 ///
 /// Either is written to DIR/NAME.img.zst, with a block map beside it, which `bramble flash` and `bmaptool` use. No
 /// root rights and no loop devices are needed.
@@ -61,24 +63,27 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     }
     let bramble = cross::build_for_host()?.bramble;
     for node in &args.node {
-        let own = tempfile::Builder::new().prefix(node).tempfile_in(&out)?;
-        flash(&bramble, args, &image, node, own.path())?;
-        let (packed, map) = pack(own.path(), &out, node)?;
+        // It holds a private key, and without a name nothing of it stays behind, even if we are killed.
+        let own = tempfile::tempfile_in(&out)
+            .with_context(|| format!("cannot make a file in {}", out.display()))?;
+        flash(&bramble, args, &image, node, own.try_clone()?)?;
+        let path = format!("/proc/self/fd/{}", own.as_raw_fd());
+        let (packed, map) = pack(Path::new(&path), &out, node)?;
         println!("{}\n{}", packed.display(), map.display());
     }
     Ok(())
 }
 
 /// As for a card of plastic.
-fn flash(bramble: &Path, args: &Args, image: &Path, node: &str, to: &Path) -> Result<()> {
+fn flash(bramble: &Path, args: &Args, image: &Path, node: &str, to: File) -> Result<()> {
     let mut command = Command::new(bramble);
     command.arg("--cluster").arg(&args.cluster);
     if let Some(state) = &args.state {
         command.arg("--state").arg(state);
     }
     command.args(["flash", "--no-verify", "--base"]).arg(image);
-    command.arg(format!("{node}={}", to.display()));
-    command.stdout(std::process::Stdio::null());
+    command.arg(format!("{node}=/dev/stdin")).stdin(to);
+    command.stdout(Stdio::null());
     match command.status().context("cannot run bramble")? {
         status if status.success() => Ok(()),
         status => bail!("cannot make the card of {node} ({status})"),

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
-use std::os::unix::fs::{FileExt, symlink};
+use std::os::unix::fs::{FileExt, PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
@@ -39,10 +39,14 @@ impl Desk {
     }
 
     fn bramble(&self, arguments: &[&str]) -> Output {
+        self.command(arguments).output().unwrap()
+    }
+
+    fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(cargo_bin("bramble"));
         command.args(arguments).current_dir(self.dir.path());
         command.env("BRAMBLE_STATE", self.path("state"));
-        command.output().unwrap()
+        command
     }
 
     /// An image whose boot partition has `boot`.
@@ -121,6 +125,40 @@ fn two_cards_of_one_image_differ_in_who_they_are() {
         None,
         "the base image is left as it is"
     );
+}
+
+#[test]
+fn a_card_with_a_key_is_its_owners_alone() {
+    let desk = Desk::new();
+    desk.image("card.img", OURS);
+    let open_to_all = |name: &str| {
+        let all = fs::Permissions::from_mode(0o644);
+        fs::set_permissions(desk.path(name), all).unwrap();
+    };
+    open_to_all("card.img");
+    fs::write(desk.path("old.img"), "").unwrap();
+    open_to_all("old.img");
+    // A file without a name, which only who has opened it can reach.
+    let unnamed = tempfile::tempfile_in(desk.dir.path()).unwrap();
+    let mut command = desk.command(&["flash", "--no-verify", "--base", "card.img"]);
+    command.args(["worker1=new.img", "worker2=old.img", "worker3=/dev/stdin"]);
+    command.stdin(unnamed.try_clone().unwrap());
+    let ran = command.output().unwrap();
+    assert!(ran.status.success(), "{}", said(&ran));
+
+    let mode = |meta: fs::Metadata| meta.permissions().mode() & 0o777;
+    let named = ["new.img", "old.img"].map(|name| mode(fs::metadata(desk.path(name)).unwrap()));
+    assert_eq!(named, [0o600, 0o600]);
+    assert_eq!(mode(unnamed.metadata().unwrap()), 0o600);
+    let name = Fat::open(&unnamed, BOOT)
+        .unwrap()
+        .read("bramble/hostname")
+        .unwrap();
+    assert_eq!(name.as_deref(), Some(&b"worker3\n"[..]));
+
+    let ran = desk.bramble(&["flash", "--no-verify", "--image", "new.img", "copy.img"]);
+    assert!(ran.status.success(), "{}", said(&ran));
+    assert_eq!(mode(fs::metadata(desk.path("copy.img")).unwrap()), 0o600);
 }
 
 #[test]

@@ -243,7 +243,11 @@ pub fn assemble(boot: &BTreeMap<String, Vec<u8>>, root: &Path, out: &Path) -> Re
     copy_sparse(&root, length, &disk, place.start).with_context(failed)
 }
 
-/// Compresses the file `image` to `out` with Zstandard. What is called `out` is whole, or not there.
+/// What the names of compressed images begin with until they are whole.
+const PARTIAL: &str = ".bramble-card-";
+
+/// Compresses the file `image` to `out` with Zstandard. What is called `out` is whole, or not there, and nobody may read
+/// it who may not read `image`.
 ///
 /// # Errors
 /// A file cannot be read or written.
@@ -253,12 +257,33 @@ pub fn compress(image: &Path, out: &Path) -> Result<()> {
         Some(dir) if dir != Path::new("") => dir,
         _ => Path::new("."),
     };
+    sweep(dir).with_context(failed)?;
+    let readers = fs::metadata(image)
+        .with_context(failed)?
+        .permissions()
+        .mode()
+        & 0o066;
     let partial = tempfile::Builder::new()
-        .permissions(Permissions::from_mode(0o666))
+        .prefix(PARTIAL)
+        .permissions(Permissions::from_mode(0o600 | readers))
         .tempfile_in(dir)
         .with_context(failed)?;
+    // Whoever sweeps leaves alone what is locked.
+    partial.as_file().lock().with_context(failed)?;
     packed(image, partial.as_file()).with_context(failed)?;
     partial.persist(out).with_context(failed)?;
+    Ok(())
+}
+
+/// Removes what runs that were killed have left, which may hold a node's private key.
+fn sweep(dir: &Path) -> io::Result<()> {
+    for entry in fs::read_dir(dir)? {
+        let entry = entry?;
+        let is_partial = entry.file_name().to_string_lossy().starts_with(PARTIAL);
+        if is_partial && File::open(entry.path()).is_ok_and(|file| file.try_lock().is_ok()) {
+            fs::remove_file(entry.path())?;
+        }
+    }
     Ok(())
 }
 

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -123,6 +123,45 @@ fn what_cannot_be_compressed_leaves_what_was_there() {
     assert!(error.starts_with("cannot compress "), "{error}");
     assert_eq!(fs::read_to_string(&packed).unwrap(), "the last one");
     assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
+}
+
+#[test]
+fn what_is_compressed_has_the_same_readers() {
+    let dir = tempfile::tempdir().unwrap();
+    let (image, packed) = (dir.path().join("a.img"), dir.path().join("a.img.zst"));
+    let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
+    fs::write(&image, "public").unwrap();
+    card::compress(&image, &packed).unwrap();
+    assert_eq!(mode(&packed), mode(&image));
+    // The last one was open to all.
+    fs::set_permissions(&packed, fs::Permissions::from_mode(0o644)).unwrap();
+    for private in [0o600, 0o400] {
+        fs::set_permissions(&image, fs::Permissions::from_mode(private)).unwrap();
+        card::compress(&image, &packed).unwrap();
+        assert_eq!(mode(&packed), 0o600, "{private:o}");
+    }
+}
+
+#[test]
+fn what_a_killed_run_left_goes_with_the_next() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = |name: &str| dir.path().join(name);
+    for name in [".bramble-card-dead", ".bramble-card-alive", "card.img"] {
+        fs::write(path(name), "a key").unwrap();
+    }
+    let alive = File::open(path(".bramble-card-alive")).unwrap();
+    alive.lock().unwrap();
+    card::compress(&path("card.img"), &path("card.img.zst")).unwrap();
+    let left = [
+        ".bramble-card-dead",
+        ".bramble-card-alive",
+        "card.img",
+        "card.img.zst",
+    ];
+    assert_eq!(
+        left.map(|name| path(name).exists()),
+        [false, true, true, true]
+    );
 }
 
 #[test]

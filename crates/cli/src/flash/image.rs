@@ -3,7 +3,7 @@
 use std::fs::File;
 use std::io::{self, BufReader, Read};
 use std::ops::Range;
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
@@ -20,6 +20,8 @@ pub(crate) struct Image {
     pub(crate) size: u64,
     /// What matters of it: all, if there is no block map.
     pub(crate) ranges: Vec<Range<u64>>,
+    /// Whether its owner alone may read it: it may be of a node's card, with that node's key.
+    pub(crate) is_private: bool,
 }
 
 /// What a file is compressed with, by how it begins.
@@ -39,6 +41,7 @@ impl Image {
         let shown = path.display();
         let file = File::open(path)
             .map_err(|error| Usage::new(format!("cannot open the image {shown}: {error}")))?;
+        let is_private = file.metadata()?.mode() & 0o077 == 0;
         let file = match packing(&file).with_context(|| format!("cannot read {shown}"))? {
             Packing::Raw => file,
             Packing::Xz => unpack(
@@ -75,7 +78,12 @@ impl Image {
             }
             None => std::iter::once(0..size).collect(),
         };
-        Ok(Image { file, size, ranges })
+        Ok(Image {
+            file,
+            size,
+            ranges,
+            is_private,
+        })
     }
 }
 
@@ -214,6 +222,10 @@ impl Content for Card<'_> {
         &self.ranges
     }
 
+    fn is_private(&self) -> bool {
+        self.boot.is_some() || self.image.is_private
+    }
+
     fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()> {
         self.image.file.read_exact_at(buffer, offset)?;
         let Some((place, copy)) = &self.boot else {
@@ -233,6 +245,7 @@ impl Content for Card<'_> {
 mod tests {
     use std::fs;
     use std::io::Write;
+    use std::os::unix::fs::PermissionsExt;
 
     use super::*;
 
@@ -303,6 +316,7 @@ mod tests {
         let image = Image {
             size: 64 * 4096,
             ranges: vec![0..4096, 196608..200704],
+            is_private: false,
             file,
         };
         let card = Card::own(&image).unwrap();
@@ -315,6 +329,19 @@ mod tests {
         assert!(read(&card) == expected);
         assert_eq!(card.ranges(), [0..4096, 64 * 512..96 * 512, 196608..200704]);
         assert!(read(&Card::plain(&image)) == sample());
+        assert!(card.is_private() && !Card::plain(&image).is_private());
+    }
+
+    #[test]
+    fn what_only_its_owner_reads_stays_so() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("worker3.img.zst");
+        fs::write(&path, zstd::encode_all(&sample()[..], 3).unwrap()).unwrap();
+        for (mode, expected) in [(0o600, true), (0o400, true), (0o640, false), (0o644, false)] {
+            fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
+            let image = Image::open(&path, &|_| ()).unwrap();
+            assert_eq!(Card::plain(&image).is_private(), expected, "{mode:o}");
+        }
     }
 
     #[test]

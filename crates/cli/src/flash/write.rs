@@ -1,9 +1,9 @@
 //! Writing an image to a card, so that it is either whole or does not boot, and reading it back.
 
-use std::fs::{File, OpenOptions};
+use std::fs::{File, OpenOptions, Permissions};
 use std::io;
 use std::ops::Range;
-use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::os::unix::fs::{FileExt, OpenOptionsExt, PermissionsExt};
 use std::path::Path;
 
 use anyhow::{Context as _, bail};
@@ -21,6 +21,9 @@ const FIRST_SECTOR: u64 = 512;
 /// What direct reads want their offset, length and memory to be a multiple of.
 const ALIGNED: usize = 4096;
 
+/// The mode of a file that its owner alone reads and writes.
+const PRIVATE: u32 = 0o600;
+
 /// What is to be on a card.
 pub(crate) trait Content: Sync {
     /// In bytes.
@@ -28,6 +31,9 @@ pub(crate) trait Content: Sync {
 
     /// The parts that matter, in order, at multiples of 4096 bytes. What is between them is left as it is.
     fn ranges(&self) -> &[Range<u64>];
+
+    /// Whether it may hold a node's private key, so that a file of it is for its owner alone.
+    fn is_private(&self) -> bool;
 
     /// Fills `buffer` from `offset`.
     fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()>;
@@ -60,7 +66,8 @@ pub(crate) fn write(
     tell: &dyn Fn(Step),
 ) -> anyhow::Result<()> {
     let shown = path.display();
-    let target = open(path).with_context(|| format!("cannot open {shown} for writing"))?;
+    let target = open(path, content.is_private())
+        .with_context(|| format!("cannot open {shown} for writing"))?;
     let failed = |what: &str| format!("{shown}: cannot {what}");
 
     // Whatever was on it must not boot with half of something else.
@@ -115,17 +122,24 @@ pub(crate) fn write(
 
 const BROKEN: &str = "the card is worn out, not what it claims to be, or badly seated";
 
-/// A disk is opened for ourselves alone: the kernel then refuses if any part of it is mounted.
-fn open(path: &Path) -> io::Result<File> {
+/// A disk is opened for ourselves alone: the kernel then refuses if any part of it is mounted. A private file is closed
+/// to others before there is anything in it.
+fn open(path: &Path, is_private: bool) -> io::Result<File> {
     let is_disk = path.metadata().is_ok_and(|meta| !meta.is_file());
     let mut options = OpenOptions::new();
     options.write(true).read(true);
     if is_disk {
         options.custom_flags(OFlag::O_EXCL.bits());
-    } else {
-        options.create(true).truncate(false);
+        return options.open(path);
     }
-    options.open(path)
+    options.create(true).truncate(false);
+    if !is_private {
+        return options.open(path);
+    }
+    let file = options.mode(PRIVATE).open(path)?;
+    // It may have been there before.
+    file.set_permissions(Permissions::from_mode(PRIVATE))?;
+    Ok(file)
 }
 
 /// The ranges of `content` in pieces of at most [`CHUNK`] bytes.
@@ -229,6 +243,7 @@ mod tests {
         ranges: Vec<Range<u64>>,
         /// Reading at or beyond this fails.
         breaks_at: u64,
+        is_private: bool,
     }
 
     impl Content for Bytes {
@@ -237,6 +252,9 @@ mod tests {
         }
         fn ranges(&self) -> &[Range<u64>] {
             &self.ranges
+        }
+        fn is_private(&self) -> bool {
+            self.is_private
         }
         fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()> {
             if offset >= self.breaks_at {
@@ -261,6 +279,7 @@ mod tests {
             bytes,
             ranges,
             breaks_at: u64::MAX,
+            is_private: false,
         }
     }
 
@@ -301,6 +320,35 @@ mod tests {
     }
 
     #[test]
+    fn a_file_with_a_key_is_closed_before_it_is_written() {
+        let dir = tempfile::tempdir().unwrap();
+        let mode = |path: &Path| path.metadata().unwrap().permissions().mode() & 0o777;
+        let usual = dir.path().join("usual");
+        fs::write(&usual, "").unwrap();
+        let usual = mode(&usual);
+        for (what, before, is_private, expected) in [
+            ("a new file", None, true, PRIVATE),
+            ("a new file without a key", None, false, usual),
+            ("one that all could read", Some(0o644), true, PRIVATE),
+            ("one without a key stays open", Some(0o644), false, 0o644),
+        ] {
+            let path = dir.path().join(what);
+            if let Some(mode) = before {
+                fs::write(&path, "").unwrap();
+                fs::set_permissions(&path, Permissions::from_mode(mode)).unwrap();
+            }
+            // Breaks before anything of the image is written.
+            let content = Bytes {
+                breaks_at: 0,
+                is_private,
+                ..bytes(&[])
+            };
+            write(&content, &path, true, &|_| ()).unwrap_err();
+            assert_eq!(mode(&path), expected, "{what}");
+        }
+    }
+
+    #[test]
     fn half_a_card_does_not_boot() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("card");
@@ -329,7 +377,7 @@ mod tests {
         let path = dir.path().join("card");
         let content = bytes(&[]);
         write(&content, &path, false, &|_| ()).unwrap();
-        let target = open(&path).unwrap();
+        let target = open(&path, false).unwrap();
         let position = CHUNK as u64 + 4097;
         target.write_all_at(&[0], position).unwrap();
         target.sync_all().unwrap();
