@@ -236,8 +236,10 @@ pub fn submit(operator: &Operator, search: &Search) -> Result<String> {
 /// # Errors
 /// When `bramble-search` fails.
 pub fn search_alone(programs: &Programs, search: &Search) -> Result<Answer> {
+    let dir = tempfile::tempdir()?;
     let output = Command::new(&programs.search)
-        .arg("run")
+        .args(["run", "--checkpoint"])
+        .arg(dir.path().join("checkpoint.json"))
         .args(search.arguments())
         .output()
         .with_context(|| format!("cannot run {}", programs.search.display()))?;

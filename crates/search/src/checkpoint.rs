@@ -17,6 +17,9 @@ use crate::plan::{Plan, Step};
 use crate::spec::Spec;
 use crate::tally::Tally;
 
+/// Of the file.
+const VERSION: u32 = 1;
+
 /// How much of a search is done.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -71,7 +74,7 @@ impl Checkpoint {
             seconds: 0.0,
         };
         Checkpoint {
-            version: 1,
+            version: VERSION,
             search: fingerprint(spec),
             fill: spec.fill.clone(),
             rng: spec.rng.clone(),
@@ -91,10 +94,16 @@ impl Checkpoint {
         let wrong = |problem: &str| Failure::Usage(format!("{}: {problem}", path.display()));
         let found: Checkpoint = serde_json::from_str(&text)
             .map_err(|error| wrong(&format!("this is no checkpoint: {error}")))?;
+        if found.version != VERSION {
+            return Err(wrong(&format!(
+                "this checkpoint has version {}, and only {VERSION} is known here; name another with --checkpoint, or remove the file",
+                found.version
+            )));
+        }
         if found.search != fingerprint(spec) || found.levels.len() != spec.levels.len() {
             return Err(wrong(
                 "this checkpoint belongs to another search: the world, the engine, the generator, the goal, the levels \
-                 and the range must be the same; give another --checkpoint, or remove the file",
+                 and the range must be the same; name another with --checkpoint, or remove the file",
             ));
         }
         Ok(Some(found))

@@ -121,8 +121,8 @@ pub(crate) struct RunArgs {
     /// How many threads to use [default: one for each core]
     #[arg(long, value_name = "T")]
     pub(crate) threads: Option<NonZero<usize>>,
-    /// Where to note how far it has come: every half minute, and when it is interrupted
-    /// [default: bramble-search.checkpoint.json]
+    /// Where to note how far it has come: every half minute, and when it is interrupted. A checkpoint that is there is
+    /// not overwritten [default: bramble-search.checkpoint.json]
     #[arg(long, value_name = "FILE")]
     pub(crate) checkpoint: Option<PathBuf>,
     /// Go on where an earlier run of the same search stopped, if there is a checkpoint

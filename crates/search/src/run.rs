@@ -32,13 +32,17 @@ pub(crate) fn main(args: &RunArgs) -> Result<(), Failure> {
     let threads = threads(args.threads);
     let path = args.checkpoint.clone();
     let path = path.unwrap_or_else(|| PathBuf::from("bramble-search.checkpoint.json"));
-    let found = match args.resume {
-        true => Checkpoint::read(&path, &spec)?,
-        false => None,
-    };
+    // Read in any case: what is there may be hours of work, and would be overwritten.
+    let found = Checkpoint::read(&path, &spec)?;
+    if found.is_some() && !args.resume {
+        return Err(Failure::Usage(format!(
+            "{} holds a checkpoint of this search: add --resume to go on there, remove it, or name another with --checkpoint",
+            path.display()
+        )));
+    }
+    let mut written = found.is_some();
     let mut checkpoint = found.unwrap_or_else(|| Checkpoint::new(&spec));
     let stop = signals::stop_flag()?;
-    let mut written = args.resume && path.exists();
     for (index, (name, (_, program))) in spec.levels.iter().zip(&compiled.levels).enumerate() {
         let plan = Plan::new(program.random(), spec.start, spec.len, STEP);
         let bar = progress::bar(name, spec.len);

@@ -146,9 +146,11 @@ fn an_interrupted_run_goes_on_where_it_stopped() {
             code => panic!("{code:?}: {}", String::from_utf8_lossy(&output.stderr)),
         }
         assert!(String::from_utf8_lossy(&output.stderr).contains("--resume"));
+        nothing_begins_over(&checkpoint, &[&search[..], &at[..2]].concat());
     };
     assert!(interrupted > 0 && !checkpoint.exists());
-    let mut whole: serde_json::Value = serde_json::from_str(&stdout(&search)).unwrap();
+    let whole = stdout(&[&search[..], &at[..2]].concat());
+    let mut whole: serde_json::Value = serde_json::from_str(&whole).unwrap();
     for report in [&mut report, &mut whole] {
         for level in report["levels"].as_array_mut().unwrap() {
             level["seconds"] = "some".into();
@@ -156,11 +158,41 @@ fn an_interrupted_run_goes_on_where_it_stopped() {
         }
     }
     assert_eq!(report, whole);
+}
 
-    // And it goes on with its own search alone.
-    std::fs::write(&checkpoint, "{}").unwrap();
-    let output = start().wait_with_output().unwrap();
-    assert_eq!(output.status.code(), Some(2));
+/// A checkpoint may be hours of work: what is not gone on with is left as it is.
+fn nothing_begins_over(checkpoint: &Path, search: &[&str]) {
+    let written = std::fs::read_to_string(checkpoint).unwrap();
+    let changed = |key: &str, value: serde_json::Value| {
+        let mut changed: serde_json::Value = serde_json::from_str(&written).unwrap();
+        changed[key] = value;
+        changed.to_string()
+    };
+    let (other, newer) = (changed("search", "b".into()), changed("version", 2.into()));
+    let cases = [
+        (
+            &written,
+            false,
+            "holds a checkpoint of this search: add --resume",
+        ),
+        (&other, false, "this checkpoint belongs to another search"),
+        (&other, true, "this checkpoint belongs to another search"),
+        (&newer, false, "this checkpoint has version 2"),
+        (&newer, true, "this checkpoint has version 2"),
+        (&"{}".to_owned(), false, "this is no checkpoint"),
+        (&"{}".to_owned(), true, "this is no checkpoint"),
+    ];
+    for (text, resume, expected) in cases {
+        std::fs::write(checkpoint, text).unwrap();
+        let resume: &[&str] = if resume { &["--resume"] } else { &[] };
+        let output = bramble_search(&[search, resume].concat());
+        let stderr = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(2), "{stderr}");
+        assert!(stderr.contains(checkpoint.to_str().unwrap()), "{stderr}");
+        assert!(stderr.contains(expected), "{stderr}");
+        assert_eq!(std::fs::read_to_string(checkpoint).unwrap(), *text);
+    }
+    std::fs::write(checkpoint, written).unwrap();
 }
 
 #[test]

@@ -70,7 +70,12 @@ pub(super) fn run(host: Option<Variable>) -> Result<()> {
         // Why, is in there.
         compose.call("logs", &["--no-color"])?;
     }
-    let (together, alone) = (together?, found(&programs.search, &["run"])?);
+    let together = together?;
+    let checkpoint = place.path().join("checkpoint.json");
+    let alone = found(
+        &programs.search,
+        &["run", "--checkpoint", &checkpoint.to_string_lossy()],
+    )?;
     ensure!(
         together == alone,
         "the containers found {together}, `run` found {alone}"

@@ -101,8 +101,10 @@ fn search(seeds: u64) -> Vec<String> {
 }
 
 fn alone(seeds: u64) -> Result<Found> {
+    let dir = tempfile::tempdir()?;
     let output = program()
-        .arg("run")
+        .args(["run", "--checkpoint"])
+        .arg(dir.path().join("checkpoint.json"))
         .args(search(seeds))
         .stderr(Stdio::null())
         .output()?;

@@ -34,10 +34,12 @@ pub(crate) fn answer(report: &Value) -> Value {
 }
 
 pub(crate) fn run(search: &[&str]) -> Value {
+    // Tests run at the same time, and in the same directory.
+    let dir = tempfile::tempdir().unwrap();
     let output = program()
-        .arg("run")
+        .args(["run", "--json", "--checkpoint"])
+        .arg(dir.path().join("checkpoint.json"))
         .args(search)
-        .arg("--json")
         .output()
         .unwrap();
     assert!(
