@@ -8,6 +8,7 @@ use serde::Serialize;
 
 use crate::cli::ExplainArgs;
 use crate::failure::Failure;
+use crate::output;
 use crate::spec::{Spec, read_world};
 
 /// One seed as it is told to programs.
@@ -44,14 +45,11 @@ pub(crate) fn main(args: &ExplainArgs) -> Result<(), Failure> {
     let compiled = spec.compile()?;
     for (level, program) in &compiled.levels {
         let explanation = Explanation::new(&compiled.world, *level, &program.arrange(args.seed));
-        if args.json {
-            println!(
-                "{}",
-                serde_json::to_string(&explanation).map_err(anyhow::Error::from)?
-            );
-        } else {
-            print!("{}", explanation.text(&spec));
-        }
+        let told = match args.json {
+            true => serde_json::to_string(&explanation).map_err(anyhow::Error::from)? + "\n",
+            false => explanation.text(&spec),
+        };
+        output::print(&told)?;
     }
     Ok(())
 }

@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use bramble_world::parse::Invalid;
 
 use crate::filter::Problem;
+use crate::output;
 
 /// Why a command failed, which decides its exit code.
 #[derive(Debug)]
@@ -24,37 +25,23 @@ pub(crate) enum Failure {
 
 impl Failure {
     pub(crate) fn print(self) -> ExitCode {
-        match self {
-            Failure::Usage(message) => {
-                eprintln!("error: {message}");
-                ExitCode::from(2)
+        let for_people = std::io::stderr().is_terminal();
+        let (told, code) = match self {
+            Failure::Usage(message) => (format!("error: {message}"), 2),
+            Failure::World(invalid) if for_people => {
+                (format!("{:?}", miette::Report::new(*invalid)), 2)
             }
-            Failure::World(invalid) => {
-                if std::io::stderr().is_terminal() {
-                    eprintln!("{:?}", miette::Report::new(*invalid));
-                } else {
-                    // One `file:line:column: message` a line, for editors and logs.
-                    eprintln!("{invalid}");
-                }
-                ExitCode::from(2)
+            // One `file:line:column: message` a line, for editors and logs.
+            Failure::World(invalid) => (invalid.to_string(), 2),
+            Failure::Filter(problem) if for_people => {
+                (format!("{:?}", miette::Report::new(*problem)), 2)
             }
-            Failure::Filter(problem) => {
-                if std::io::stderr().is_terminal() {
-                    eprintln!("{:?}", miette::Report::new(*problem));
-                } else {
-                    eprintln!("{problem}");
-                }
-                ExitCode::from(2)
-            }
-            Failure::Interrupted(message) => {
-                eprintln!("{message}");
-                ExitCode::from(130)
-            }
-            Failure::Failed(error) => {
-                eprintln!("error: {error:#}");
-                ExitCode::FAILURE
-            }
-        }
+            Failure::Filter(problem) => (problem.to_string(), 2),
+            Failure::Interrupted(message) => (message, 130),
+            Failure::Failed(error) => (format!("error: {error:#}"), 1),
+        };
+        output::tell(&told);
+        ExitCode::from(code)
     }
 }
 

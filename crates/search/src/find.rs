@@ -1,13 +1,11 @@
 //! `find`: seeds that are as a filter says.
 
 use std::collections::BTreeMap;
-use std::io::Write as _;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 use std::time::Instant;
 
-use anyhow::Context as _;
 use bramble_kernel::Program;
 use serde::Serialize;
 
@@ -17,7 +15,7 @@ use crate::filter::Filter;
 use crate::finding::Found;
 use crate::plan::STEP;
 use crate::report::thousands;
-use crate::{progress, run, signals};
+use crate::{output, progress, run, signals};
 
 /// One as it is told to programs.
 #[derive(Serialize)]
@@ -63,25 +61,24 @@ pub(crate) fn main(args: &FindArgs) -> Result<(), Failure> {
         let mut print = |seed: &Found| -> anyhow::Result<bool> {
             let line = line(name, spec.levels.len() > 1, *seed, args.search.json)?;
             // Whoever reads this, for example `head`, may have seen enough.
-            let mut out = std::io::stdout().lock();
-            let printed = bar.suspend(|| writeln!(out, "{line}").and_then(|()| out.flush()));
+            let read = bar.suspend(|| output::print(&(line + "\n")))?;
             found += 1;
             left = left.saturating_sub(1);
-            Ok(printed.is_ok() && left > 0)
+            Ok(read && left > 0)
         };
-        let go_on = search.run(threads.get(), &mut print, &|seeds| bar.inc(seeds))?;
+        let go_on = search.run(threads.get(), &mut print, &|seeds| bar.inc(seeds));
         scanned += bar.position();
         bar.finish_and_clear();
-        if !go_on {
+        if !go_on? {
             break;
         }
     }
-    eprintln!(
+    output::tell(&format!(
         "{} of {} seeds in {:.2} s",
         thousands(found),
         thousands(scanned),
         started.elapsed().as_secs_f64()
-    );
+    ));
     match stop.load(Ordering::Relaxed) {
         true => Err(Failure::Interrupted("stopped".to_owned())),
         false => Ok(()),
@@ -132,9 +129,11 @@ impl Search<'_> {
                     .lock()
                     .map_err(|_| anyhow::anyhow!("another thread has failed"))?;
                 waiting.steps.insert(step, found);
-                if !waiting.flush().context("cannot print")? {
+                let printed = waiting.flush();
+                if !matches!(printed, Ok(true)) {
                     enough.store(true, Ordering::Relaxed);
                 }
+                printed?;
             }
             Ok(())
         };

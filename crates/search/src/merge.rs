@@ -5,6 +5,7 @@ use std::path::Path;
 
 use crate::cli::MergeArgs;
 use crate::failure::Failure;
+use crate::output;
 use crate::report::{LevelReport, Report};
 use crate::tally::Tally;
 
@@ -15,11 +16,11 @@ pub(crate) fn main(args: &MergeArgs) -> Result<(), Failure> {
         .map(|path| read(path).map(|report| (path.display().to_string(), report)))
         .collect::<Result<_, Failure>>()?;
     let merged = merge(&reports).map_err(Failure::Usage)?;
-    if args.json {
-        println!("{}", merged.json());
-    } else {
-        print!("{}", merged.describe());
-    }
+    let told = match args.json {
+        true => merged.json() + "\n",
+        false => merged.describe(),
+    };
+    output::print(&told)?;
     Ok(())
 }
 

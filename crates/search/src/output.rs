@@ -1,44 +1,29 @@
-//! What people and other programs read. They may leave before all is said, as `head` does: that is no failure, and
-//! what is under way goes on.
+//! What is printed. Whoever reads it may leave, and a disk may be full: neither is a reason to panic, as `println!` does.
 
-use std::fmt::Arguments;
-use std::io::{self, ErrorKind, Write};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::io::{ErrorKind, Result, Write as _};
 
-/// Whether something is missing from standard output that somebody waits for.
-static INCOMPLETE: AtomicBool = AtomicBool::new(false);
+use anyhow::Context as _;
 
-/// Instead of the standard library's, which panics where nobody reads any more.
-macro_rules! print {
-    ($($text:tt)*) => { $crate::output::say(format_args!($($text)*)) };
-}
-
-/// The same, with a line's end.
-macro_rules! println {
-    ($($text:tt)*) => { $crate::output::say(format_args!("{}\n", format_args!($($text)*))) };
-}
-
-/// To standard error.
-macro_rules! eprintln {
-    ($($text:tt)*) => { $crate::output::warn(format_args!("{}\n", format_args!($($text)*))) };
-}
-
-pub(crate) fn say(text: Arguments) {
-    match io::stdout().lock().write_fmt(text) {
-        Err(error) if error.kind() != ErrorKind::BrokenPipe => {
-            eprintln!("error: cannot write to standard output: {error}");
-            INCOMPLETE.store(true, Ordering::Relaxed);
-        }
-        _ => {}
+/// Prints a text to standard output. False if nobody reads it any more, as `head` when it has seen enough.
+///
+/// # Errors
+/// When it cannot be written for another reason, such as a full disk.
+pub(crate) fn print(text: &str) -> anyhow::Result<bool> {
+    match write(text) {
+        Ok(()) => Ok(true),
+        Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(false),
+        Err(error) => Err(error).context("cannot write to standard output"),
     }
 }
 
-pub(crate) fn warn(text: Arguments) {
-    // There is nobody left who could be told.
-    io::stderr().lock().write_fmt(text).ok();
+/// Prints what must not get lost, so that it is an error if nobody reads it.
+pub(crate) fn write(text: &str) -> Result<()> {
+    let mut out = std::io::stdout().lock();
+    out.write_all(text.as_bytes())?;
+    out.flush()
 }
 
-/// Whether standard output was taken to its end, or for as long as somebody wanted it.
-pub(crate) fn is_complete() -> bool {
-    !INCOMPLETE.load(Ordering::Relaxed)
+/// Tells a person something on standard error. Whoever has closed that does not want to know.
+pub(crate) fn tell(text: &str) {
+    let _ = writeln!(std::io::stderr(), "{text}");
 }

@@ -8,6 +8,7 @@ use serde::Serialize;
 
 use crate::cli::ProveArgs;
 use crate::failure::Failure;
+use crate::output;
 use crate::report::thousands;
 use crate::spec::{parse_world, read_world, unknown};
 
@@ -52,12 +53,12 @@ pub(crate) fn main(args: &ProveArgs) -> Result<(), Failure> {
         if args.json {
             verdicts.push(verdict(&world, level, fill, &proof));
         } else {
-            print!("{}", text(&world, level, fill, &proof, &file));
+            output::print(&text(&world, level, fill, &proof, &file))?;
         }
     }
     if args.json {
         let json = serde_json::to_string(&verdicts).map_err(anyhow::Error::from)?;
-        println!("{json}");
+        output::print(&(json + "\n"))?;
     }
     Ok(())
 }

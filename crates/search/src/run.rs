@@ -12,6 +12,7 @@ use bramble_kernel::{Program, Summary};
 use crate::checkpoint::Checkpoint;
 use crate::cli::{RunArgs, SearchArgs};
 use crate::failure::Failure;
+use crate::output;
 use crate::plan::{Plan, STEP, Step};
 use crate::progress;
 use crate::report::{LevelReport, Report, SearchId};
@@ -78,12 +79,11 @@ pub(crate) fn main(args: &RunArgs) -> Result<(), Failure> {
         }
     }
     let report = report(&spec, &checkpoint);
-    if json {
-        println!("{}", report.json());
-    } else {
-        print!("{}", report.text(&spec));
-    }
-    if written {
+    let told = match json {
+        true => report.json() + "\n",
+        false => report.text(&spec),
+    };
+    if output::print(&told)? && written {
         // It has served its purpose; that it stays behind does no harm.
         let _ = std::fs::remove_file(&path);
     }

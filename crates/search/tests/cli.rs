@@ -31,21 +31,6 @@ fn json(command: &str, rest: &[&str]) -> serde_json::Value {
 }
 
 #[test]
-fn nobody_need_read_to_the_end() {
-    let engine = ["--fill", "forward", "--rng", "dotnet", "--level", "default"];
-    for rest in [&["--seed", "42"][..], &["--seed", "42", "--json"]] {
-        let output = Command::new(env!("CARGO_BIN_EXE_bramble-search"))
-            .current_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fixtures/worlds"))
-            .args([&["explain"], &MODEL[..], &engine, rest].concat())
-            .stdout(std::io::pipe().unwrap().1)
-            .output()
-            .unwrap();
-        let errors = String::from_utf8_lossy(&output.stderr);
-        assert_eq!((output.status.code(), &*errors), (Some(0), ""));
-    }
-}
-
-#[test]
 fn run_prints_the_agreed_json() {
     let search = [
         "--fill",
@@ -385,4 +370,69 @@ fn mistakes_end_with_two_and_a_message() {
         assert!(stderr.contains(expected), "{stderr}");
         assert!(output.stdout.is_empty());
     }
+}
+
+/// Whoever reads it may have seen enough, which is no error; that there is no room for it is one.
+#[test]
+fn what_cannot_be_printed_is_said() {
+    let dir = tempfile::tempdir().unwrap();
+    let part = dir.path().join("part.json");
+    let search = [
+        "--world",
+        "axiom-verge.toml",
+        "--fill",
+        "guarded",
+        "--rng",
+        "dotnet",
+        "--level",
+        "default",
+    ];
+    let run = [&["run"], &search[..], &["--len", "10"]].concat();
+    std::fs::write(&part, stdout(&[&run[..], &["--json"]].concat())).unwrap();
+    let find = [
+        &["find"],
+        &search[..],
+        &["--len", "10", "--where", "completable"],
+    ]
+    .concat();
+    let explain = [&["explain"], &search[..], &["--seed", "1"]].concat();
+    let commands = [
+        run,
+        find,
+        explain,
+        vec!["prove", "--world", "pair.toml", "--fill", "guarded"],
+        vec!["merge", part.to_str().unwrap()],
+    ];
+    let told = |args: &[&str], to: std::process::Stdio| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_bramble-search"));
+        let worlds = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fixtures/worlds");
+        let command = command.current_dir(worlds).args(args).stdout(to);
+        let output = command.output().unwrap();
+        let stderr = String::from_utf8(output.stderr).unwrap();
+        (output.status.code(), stderr)
+    };
+    for args in &commands {
+        for more in [&[][..], &["--json"]] {
+            let args = [args, more].concat();
+            let full = std::fs::File::options().write(true).open("/dev/full");
+            let (code, stderr) = told(&args, full.unwrap().into());
+            assert_eq!(code, Some(1), "{args:?}: {stderr}");
+            let expected = "error: cannot write to standard output: No space left on device";
+            assert!(stderr.contains(expected), "{args:?}: {stderr}");
+
+            let (reader, writer) = std::io::pipe().unwrap();
+            drop(reader);
+            let (code, stderr) = told(&args, writer.into());
+            assert_eq!(code, Some(0), "{args:?}: {stderr}");
+            assert!(!stderr.contains("error"), "{args:?}: {stderr}");
+        }
+    }
+    // Nor is it a reason to panic that nobody hears of an error.
+    let full = std::fs::File::options().write(true).open("/dev/full");
+    let status = Command::new(env!("CARGO_BIN_EXE_bramble-search"))
+        .args(["merge", "missing"])
+        .stderr(full.unwrap())
+        .status()
+        .unwrap();
+    assert_eq!(status.code(), Some(2));
 }

@@ -20,6 +20,7 @@ use super::wire::{JobRequest, JobStatus};
 use super::worker::Worker;
 use crate::cli::RunArgs;
 use crate::failure::Failure;
+use crate::output;
 use crate::run;
 use crate::signals;
 use crate::spec::{SEEDS, Spec};
@@ -46,7 +47,7 @@ pub(crate) fn main(args: &RunArgs, address: SocketAddr) -> Result<(), Failure> {
     };
     let worker = Worker::new(ledger, RULES)?;
     let (runtime, address) = start(worker, address, &stop)?;
-    eprintln!("watch it at http://{address}");
+    output::tell(&format!("watch it at http://{address}"));
 
     let client = || Client::new(&format!("http://{address}"), None);
     let threads = run::threads(args.threads);
@@ -57,7 +58,7 @@ pub(crate) fn main(args: &RunArgs, address: SocketAddr) -> Result<(), Failure> {
     let found = wait(&client(), &spec, &stop);
     let told = found.and_then(|status| submit::tell(&status, &spec, args.search.json));
     if told.is_ok() && args.stay {
-        eprintln!("done; it can be looked at until this is interrupted");
+        output::tell("done; it can be looked at until this is interrupted");
         while !stop.load(Ordering::Relaxed) {
             thread::sleep(LOOK);
         }
@@ -78,7 +79,7 @@ fn start(
     let failed = Arc::clone(stop);
     thread::spawn(move || {
         if let Err(error) = worker.work(&mut queue) {
-            eprintln!("error: {error:#}");
+            output::tell(&format!("error: {error:#}"));
             failed.store(true, Ordering::Relaxed);
         }
     });

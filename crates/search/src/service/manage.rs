@@ -9,15 +9,17 @@ use super::token::Token;
 use super::wire::Grant;
 use crate::cli::{LedgerArgs, LedgerCommand, NodeArgs, NodeCommand, TokenArgs, TokenCommand};
 use crate::failure::Failure;
+use crate::output;
 
 /// `ledger restore`.
 pub(crate) fn ledger(args: &LedgerArgs) -> Result<(), Failure> {
     let LedgerCommand::Restore { from, ledger } = &args.command;
     let (copy, aside) = backup::restore(from, ledger)?;
-    println!("{} is now as {}", ledger.display(), copy.display());
+    let mut told = format!("{} is now as {}\n", ledger.display(), copy.display());
     if let Some(aside) = aside {
-        println!("what was there is kept as {}", aside.display());
+        told += &format!("what was there is kept as {}\n", aside.display());
     }
+    output::print(&told)?;
     Ok(())
 }
 
@@ -29,16 +31,20 @@ pub(crate) fn token(args: &TokenArgs) -> Result<(), Failure> {
         TokenCommand::Create { name } => {
             let made: Value = done(client.post("/v1/tokens", &Grant { name: name.clone() }))?;
             let token = made["token"].as_str().context("the server gave no token")?;
-            println!("{token}");
-            eprintln!(
-                "this is shown once; `bramble-search miner --server URL --token-file FILE` takes it from a file"
+            output::write(&format!("{token}\n")).with_context(|| {
+                format!(
+                    "the token of {name:?} is made and cannot be shown; `bramble-search token revoke {name}` takes it back, \
+                     and under another name there is a new one"
+                )
+            })?;
+            output::tell(
+                "this is shown once; `bramble-search miner --server URL --token-file FILE` takes it from a file",
             );
         }
         TokenCommand::List => {
             let tokens: Vec<Value> = done(client.get("/v1/tokens"))?;
-            for token in tokens {
-                println!("{}", token["name"].as_str().unwrap_or_default());
-            }
+            let names = tokens.iter().filter_map(|token| token["name"].as_str());
+            output::print(&names.map(|name| format!("{name}\n")).collect::<String>())?;
         }
         TokenCommand::Revoke { name } => {
             done::<Value>(client.delete(&format!("/v1/tokens/{name}")))?;

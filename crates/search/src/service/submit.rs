@@ -14,6 +14,7 @@ use super::wire::{Dispute, JobRequest, JobStatus, State};
 use crate::cli::SubmitArgs;
 use crate::failure::Failure;
 use crate::find::line;
+use crate::output;
 use crate::progress;
 use crate::report::{LevelReport, Report, thousands};
 use crate::spec::Spec;
@@ -46,19 +47,16 @@ pub(crate) fn main(args: &SubmitArgs) -> Result<(), Failure> {
         }
     })??;
     if args.no_wait {
-        if args.search.json {
-            println!(
-                "{}",
-                serde_json::to_string(&status).map_err(anyhow::Error::from)?
-            );
-        } else {
-            println!(
+        let told = match args.search.json {
+            true => serde_json::to_string(&status).map_err(anyhow::Error::from)?,
+            false => format!(
                 "job {} is at {}/v1/jobs/{}",
                 status.id,
                 args.server.trim_end_matches('/'),
                 status.id
-            );
-        }
+            ),
+        };
+        output::print(&(told + "\n"))?;
         return Ok(());
     }
     let status = wait(&client, status, patience, &AtomicBool::new(false))?;
@@ -75,18 +73,19 @@ pub(crate) fn tell(status: &JobStatus, spec: &Spec, json: bool) -> Result<(), Fa
         .as_ref()
         .with_context(|| format!("job {} ended without a report", status.id))?;
     if status.progress.ranges_unverified > 0 {
-        eprintln!(
+        output::tell(&format!(
             "{} ranges were to be computed again, but no other node was there to do it",
             status.progress.ranges_unverified
-        );
+        ));
     }
     if spec.filter.is_some() {
-        list(report, json)?;
-    } else if json {
-        println!("{}", report.json());
-    } else {
-        print!("{}", report.text(spec));
+        return list(report, json);
     }
+    let told = match json {
+        true => report.json() + "\n",
+        false => report.text(spec),
+    };
+    output::print(&told)?;
     Ok(())
 }
 
@@ -95,14 +94,14 @@ fn list(report: &Report, json: bool) -> Result<(), Failure> {
     let several = report.levels.len() > 1;
     for LevelReport { level, tally, .. } in &report.levels {
         let found = tally.found.as_deref().unwrap_or_default();
+        let mut told = String::new();
         for &found in found {
-            println!(
-                "{}",
-                line(level, several, found, json).map_err(anyhow::Error::from)?
-            );
+            told += &line(level, several, found, json).map_err(anyhow::Error::from)?;
+            told.push('\n');
         }
+        output::print(&told)?;
         let (wanted, listed) = (tally.completable + tally.dead, found.len() as u64);
-        eprintln!(
+        output::tell(&format!(
             "{level}: {} of {} seeds{}",
             thousands(wanted),
             thousands(tally.scanned),
@@ -113,7 +112,7 @@ fn list(report: &Report, json: bool) -> Result<(), Failure> {
                 ),
                 false => String::new(),
             }
-        );
+        ));
     }
     Ok(())
 }

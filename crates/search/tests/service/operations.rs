@@ -3,7 +3,7 @@
 use std::fs::Permissions;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 use serde_json::{Value, json};
 
@@ -256,4 +256,50 @@ fn a_log_for_programs_has_the_request_id() {
             line["message"] == "refused" && line["status"] == 404 && line["span"]["id"] == "mine-1"
         })
     });
+}
+
+/// A token that nobody sees is lost, so that is an error; everything else may be left unread.
+#[test]
+fn what_cannot_be_printed_is_said() {
+    let cluster = Cluster::start_with_tokens("60");
+    cluster.ready();
+    let (url, admin) = (cluster.url(), cluster.file("admin"));
+    let told = |args: &[&str], token: &str, to: Stdio| {
+        let output = program()
+            .args(&args[..1])
+            .args(["--server", &url, token])
+            .arg(&admin)
+            .args(&args[1..])
+            .stdout(to)
+            .output()
+            .unwrap();
+        let stderr = String::from_utf8(output.stderr).unwrap();
+        (output.status.code(), stderr)
+    };
+    let full = || {
+        let full = std::fs::File::options().write(true).open("/dev/full");
+        Stdio::from(full.unwrap())
+    };
+    let closed = || Stdio::from(std::io::pipe().unwrap().1);
+    let create = |name| ["token", "create", name];
+    for (name, to) in [("alice", full()), ("bob", closed())] {
+        let (code, stderr) = told(&create(name), "--admin-token-file", to);
+        assert_eq!(code, Some(1), "{stderr}");
+        let expected = format!("`bramble-search token revoke {name}` takes it back");
+        assert!(stderr.contains(&expected), "{stderr}");
+    }
+    let submit = [&["submit"], &SEARCH[..], &["--len", "10", "--no-wait"]].concat();
+    for (args, token) in [
+        (&["token", "list"][..], "--admin-token-file"),
+        (&submit[..], "--token-file"),
+    ] {
+        let (code, stderr) = told(args, token, full());
+        assert_eq!(code, Some(1), "{args:?}: {stderr}");
+        assert!(
+            stderr.contains("cannot write to standard output"),
+            "{stderr}"
+        );
+        let (code, stderr) = told(args, token, closed());
+        assert_eq!((code, stderr.as_str()), (Some(0), ""), "{args:?}");
+    }
 }
