@@ -12,6 +12,9 @@ use clap::{Parser, Subcommand};
 use crate::failure::Failure;
 use crate::spec::{SEEDS, Spec, read_world};
 
+/// The longest time that can be asked for, in seconds.
+const YEAR: u64 = 366 * 24 * 3600;
+
 const EXAMPLES: &str = "\
 Examples:
   Every level of the Axiom Verge model, the first million seeds:
@@ -160,7 +163,7 @@ pub(crate) struct FindArgs {
     pub(crate) filter: String,
     /// Stop after so many seeds
     #[arg(long, value_name = "N")]
-    pub(crate) limit: Option<u64>,
+    pub(crate) limit: Option<NonZero<u64>>,
     /// How many threads to use [default: one for each core]
     #[arg(long, value_name = "T")]
     pub(crate) threads: Option<NonZero<usize>>,
@@ -231,7 +234,7 @@ pub(crate) struct SubmitArgs {
     #[arg(long, value_name = "FILE", env = "BRAMBLE_TOKEN_FILE")]
     pub(crate) token_file: Option<PathBuf>,
     /// How long to keep trying when the server is away
-    #[arg(long, value_name = "SECONDS", default_value_t = 300)]
+    #[arg(long, value_name = "SECONDS", default_value_t = 300, value_parser = clap::value_parser!(u64).range(..=YEAR))]
     pub(crate) patience: u64,
 }
 
@@ -319,9 +322,10 @@ pub(crate) struct WorkerArgs {
         long,
         value_name = "SECONDS",
         env = "BRAMBLE_BACKUP_EVERY",
-        default_value = "3600"
+        default_value_t = 3600,
+        value_parser = clap::value_parser!(u64).range(1..=YEAR)
     )]
-    pub(crate) backup_every: NonZero<u64>,
+    pub(crate) backup_every: u64,
     /// A file to write to while it works, for `healthcheck --alive`
     #[arg(long, value_name = "FILE", env = "BRAMBLE_ALIVE")]
     pub(crate) alive: Option<PathBuf>,
@@ -335,17 +339,19 @@ pub(crate) struct RuleArgs {
         long,
         value_name = "SECONDS",
         env = "BRAMBLE_LEASE",
-        default_value = "120"
+        default_value_t = 120,
+        value_parser = clap::value_parser!(u64).range(1..=YEAR)
     )]
-    pub(crate) lease: NonZero<u64>,
+    pub(crate) lease: u64,
     /// How much work to lend at a time, by the speed of the miner
     #[arg(
         long,
         value_name = "SECONDS",
         env = "BRAMBLE_TARGET",
-        default_value = "60"
+        default_value_t = 60,
+        value_parser = clap::value_parser!(u64).range(1..=YEAR)
     )]
-    pub(crate) target: NonZero<u64>,
+    pub(crate) target: u64,
     /// The share of ranges that another node computes again
     #[arg(long, value_name = "PERCENT", env = "BRAMBLE_VERIFY", default_value_t = 2.0, value_parser = percent)]
     pub(crate) verify: f64,

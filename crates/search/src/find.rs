@@ -1,6 +1,7 @@
 //! `find`: seeds that are as a filter says.
 
 use std::collections::BTreeMap;
+use std::num::NonZero;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
@@ -44,7 +45,7 @@ pub(crate) fn main(args: &FindArgs) -> Result<(), Failure> {
     let compiled = spec.compile()?;
     let threads = run::threads(args.threads);
     let stop = signals::stop_flag()?;
-    let mut left = args.limit.unwrap_or(u64::MAX);
+    let mut left = args.limit.map_or(u64::MAX, NonZero::get);
     let started = Instant::now();
     let (mut scanned, mut found) = (0, 0);
     for (name, (level, program)) in spec.levels.iter().zip(&compiled.levels) {

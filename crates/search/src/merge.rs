@@ -7,6 +7,7 @@ use crate::cli::MergeArgs;
 use crate::failure::Failure;
 use crate::output;
 use crate::report::{LevelReport, Report};
+use crate::spec::SEEDS;
 use crate::tally::Tally;
 
 pub(crate) fn main(args: &MergeArgs) -> Result<(), Failure> {
@@ -30,8 +31,19 @@ fn read(path: &Path) -> Result<Report, Failure> {
     let report: Report = serde_json::from_str(&text)
         .map_err(|error| fail(format!("this is no report of `run --json`: {error}")))?;
     for level in &report.levels {
-        let summary = level.tally.summary_of(level.start, level.len);
-        summary.map_err(|problem| fail(format!("level {:?}: {problem}", level.level)))?;
+        let fail = |problem| fail(format!("level {:?}: {problem}", level.level));
+        if level.len > SEEDS || u64::from(level.start) + level.len > SEEDS {
+            return Err(fail(format!(
+                "{} seeds from {} on go past the last seed, {}",
+                level.len,
+                level.start,
+                SEEDS - 1
+            )));
+        }
+        level
+            .tally
+            .summary_of(level.start, level.len)
+            .map_err(fail)?;
     }
     Ok(report)
 }

@@ -436,3 +436,59 @@ fn what_cannot_be_printed_is_said() {
         .unwrap();
     assert_eq!(status.code(), Some(2));
 }
+
+#[test]
+fn numbers_that_make_no_sense_are_refused() {
+    let find = "find --world axiom-verge.toml --fill guarded --rng dotnet --level default --len 10 --where dead";
+    let submit = "submit --server http://127.0.0.1:1 --world axiom-verge.toml --fill guarded --rng dotnet \
+                  --level default --len 10";
+    let worker = "worker --redis redis://127.0.0.1:1 --ledger /nowhere/ledger";
+    for (command, option) in [
+        (find, "--limit=0"),
+        (submit, "--patience=18446744073709551615"),
+        (worker, "--backup-every=0"),
+        (worker, "--backup-every=18446744073709551615"),
+        (worker, "--lease=0"),
+        (worker, "--lease=18446744073709551615"),
+        (worker, "--target=18446744073709551615"),
+    ] {
+        let args: Vec<&str> = command.split_whitespace().chain([option]).collect();
+        let output = bramble_search(&args);
+        let stderr = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(2), "{option}: {stderr}");
+        let name = option.split('=').next().unwrap();
+        assert!(stderr.contains(name), "{option}: {stderr}");
+    }
+}
+
+/// Nothing that a file says is added up before it is known to be a range.
+#[test]
+fn a_report_of_seeds_that_do_not_exist_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("report.json");
+    for (start, len, refused) in [
+        (0, 1 << 32, false),
+        (u32::MAX, 1, false),
+        (u32::MAX, 2, true),
+        (1, 1 << 32, true),
+        (0, (1 << 32) + 1, true),
+        (7, u64::MAX, true),
+    ] {
+        let report = serde_json::json!({"version": 1, "levels": [{
+            "level": "default", "start": start, "len": len, "scanned": len, "completable": len, "dead": 0, "stuck": 0,
+            "unreachable": 0, "spheres": {"5": len}, "digest": "0".repeat(16), "audit": "0".repeat(16),
+            "first_dead": [], "seconds": 1.0, "seeds_per_second": 1.0,
+        }]});
+        std::fs::write(&path, report.to_string()).unwrap();
+        let output = bramble_search(&["merge", path.to_str().unwrap()]);
+        let stderr = String::from_utf8(output.stderr).unwrap();
+        let expected = if refused { 2 } else { 0 };
+        assert_eq!(
+            output.status.code(),
+            Some(expected),
+            "{start} {len}: {stderr}"
+        );
+        let told = stderr.contains("level \"default\": ") && stderr.contains("past the last seed");
+        assert_eq!(told, refused, "{start} {len}: {stderr}");
+    }
+}

@@ -50,7 +50,7 @@ pub(crate) fn main(args: &WorkerArgs) -> Result<(), Failure> {
     let mut worker = Worker::new(ledger, rules(&args.rules))?;
     worker.backup = args.backup_dir.as_ref().map(|directory| Schedule {
         directory: directory.clone(),
-        every: Duration::from_secs(args.backup_every.get()),
+        every: Duration::from_secs(args.backup_every),
         next: Instant::now(),
         copying: None,
     });
@@ -91,8 +91,8 @@ pub(crate) fn main(args: &WorkerArgs) -> Result<(), Failure> {
 /// What the command line says of the rules. The salt is the ledger's.
 pub(crate) fn rules(args: &RuleArgs) -> Rules {
     Rules {
-        lease: args.lease.get() as f64,
-        target: args.target.get() as f64,
+        lease: args.lease as f64,
+        target: args.target as f64,
         share: args.verify / 100.0,
         first: args.verify_first,
         salt: 0,
