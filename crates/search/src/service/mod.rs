@@ -13,6 +13,7 @@ mod alive;
 mod book;
 mod client;
 mod compute;
+mod crowd;
 pub(crate) mod embedded;
 pub(crate) mod engine;
 mod explainer;

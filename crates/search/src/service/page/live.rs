@@ -13,9 +13,12 @@ use tokio::time::sleep;
 
 use super::html::Frame;
 use super::view::View;
+use crate::service::crowd::Guest;
 
 /// People who look on at a time. Each costs a connection, and a rendering a second.
 pub(super) const MOST_CLIENTS: usize = 64;
+/// ... of one address outside. A browser shows no more pages at once.
+pub(super) const MOST_OF_ONE: usize = 6;
 /// Proxies and routers drop connections that are silent for a minute or so.
 const HEARTBEAT: Duration = Duration::from_secs(15);
 /// No faster than people can read.
@@ -34,7 +37,22 @@ struct Client {
     stopping: watch::Receiver<bool>,
     job: Option<String>,
     last: Option<Frame>,
+    _seat: Seat,
+}
+
+/// The place of one who looks on, until it is dropped.
+pub(super) struct Seat {
     _permit: OwnedSemaphorePermit,
+    _guest: Option<Guest>,
+}
+
+impl Seat {
+    pub(super) fn new(permit: OwnedSemaphorePermit, guest: Option<Guest>) -> Self {
+        Seat {
+            _permit: permit,
+            _guest: guest,
+        }
+    }
 }
 
 /// Events for one client, until it leaves or the process is to end. Who is slow misses what lies between.
@@ -42,14 +60,14 @@ pub(super) fn events(
     views: watch::Receiver<Arc<View>>,
     stopping: watch::Receiver<bool>,
     job: Option<String>,
-    permit: OwnedSemaphorePermit,
+    seat: Seat,
 ) -> Sse<impl Stream<Item = Result<Event, Infallible>>> {
     let client = Client {
         views,
         stopping,
         job,
         last: None,
-        _permit: permit,
+        _seat: seat,
     };
     let events = stream::unfold(client, async |mut client| {
         let event = client.next().await?;

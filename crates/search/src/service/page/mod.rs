@@ -20,17 +20,19 @@ mod words;
 
 use std::sync::Arc;
 
-use axum::Router;
 use axum::extract::{Path, Query, Request, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Redirect, Response};
 use axum::routing::get;
+use axum::{Extension, Router};
 use serde::Deserialize;
 use tokio::sync::{Semaphore, watch};
 use tracing::warn;
 
+use super::crowd::Crowd;
 use super::explainer::Explainer;
+use super::web::caller::Outsider;
 use assets::{BERRY, SCRIPT, STYLE};
 use view::View;
 
@@ -45,6 +47,8 @@ pub(crate) struct Page {
     stopping: watch::Receiver<bool>,
     explainer: Arc<Explainer>,
     clients: Arc<Semaphore>,
+    /// Those of them who are from outside.
+    outsiders: Arc<Crowd>,
 }
 
 type Shared = State<Arc<Page>>;
@@ -72,11 +76,22 @@ impl Page {
             stopping,
             explainer,
             clients: Arc::new(Semaphore::new(live::MOST_CLIENTS)),
+            outsiders: Crowd::new(live::MOST_OF_ONE),
         })
     }
 
     fn view(&self) -> Arc<View> {
         self.views.borrow().clone()
+    }
+
+    /// A place to look on from, if there is one left for them.
+    fn seat(&self, outsider: Option<Outsider>) -> Option<live::Seat> {
+        let guest = match outsider {
+            Some(Outsider(from)) => Some(self.outsiders.enter(from)?),
+            None => None,
+        };
+        let permit = self.clients.clone().try_acquire_owned().ok()?;
+        Some(live::Seat::new(permit, guest))
     }
 
     /// How many look on at the moment.
@@ -126,13 +141,17 @@ async fn index(State(page): Shared, Query(which): Query<Which>) -> Response {
     }
 }
 
-async fn events(State(page): Shared, Query(which): Query<Which>) -> Response {
-    match page.clients.clone().try_acquire_owned() {
-        Ok(permit) => {
+async fn events(
+    State(page): Shared,
+    outsider: Option<Extension<Outsider>>,
+    Query(which): Query<Which>,
+) -> Response {
+    match page.seat(outsider.map(|Extension(outsider)| outsider)) {
+        Some(seat) => {
             let (views, stopping) = (page.views.clone(), page.stopping.clone());
-            live::events(views, stopping, which.job, permit).into_response()
+            live::events(views, stopping, which.job, seat).into_response()
         }
-        Err(_) => {
+        None => {
             let headers = [(header::RETRY_AFTER, "30")];
             let reason = "too many people look on; the page itself is there for all\n";
             (StatusCode::SERVICE_UNAVAILABLE, headers, reason).into_response()

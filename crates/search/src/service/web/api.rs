@@ -12,7 +12,7 @@ use serde_json::json;
 use sha2::{Digest as _, Sha256};
 
 use super::answer::{Posted, Read, Refusal, raw_json};
-use super::caller::Administrator;
+use super::caller::{Administrator, Known};
 use super::{App, seed};
 use crate::failure::Failure;
 use crate::service::token::Token;
@@ -136,7 +136,7 @@ pub(crate) fn job_id(request: &JobRequest) -> String {
         .collect()
 }
 
-async fn reserve(State(app): Shared, caller: Caller, Posted(wanted): Posted<Ask>) -> Answer {
+async fn reserve(State(app): Shared, Known(caller): Known, Posted(wanted): Posted<Ask>) -> Answer {
     check_name(&wanted.node)?;
     let mut stopping = app.stopping.clone();
     let mut woken = app.bus.woken.clone();
@@ -156,17 +156,21 @@ async fn reserve(State(app): Shared, caller: Caller, Posted(wanted): Posted<Ask>
     }
 }
 
-async fn renew(State(app): Shared, caller: Caller, Posted(hold): Posted<Hold>) -> Answer {
+async fn renew(State(app): Shared, Known(caller): Known, Posted(hold): Posted<Hold>) -> Answer {
     check_name(&hold.node)?;
     answer(&app, caller, Request::Renew(hold)).await
 }
 
-async fn give_back(State(app): Shared, caller: Caller, Posted(hold): Posted<Hold>) -> Answer {
+async fn give_back(State(app): Shared, Known(caller): Known, Posted(hold): Posted<Hold>) -> Answer {
     check_name(&hold.node)?;
     answer(&app, caller, Request::Return(hold)).await
 }
 
-async fn result(State(app): Shared, caller: Caller, Posted(result): Posted<Submission>) -> Answer {
+async fn result(
+    State(app): Shared,
+    Known(caller): Known,
+    Posted(result): Posted<Submission>,
+) -> Answer {
     check_name(&result.node)?;
     if !(0.0..1e9).contains(&result.seconds) {
         return Err(Refusal::bad("seconds: not a time"));

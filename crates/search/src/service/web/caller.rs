@@ -1,16 +1,20 @@
 //! Who asks, and how often they may.
 
 use std::collections::HashMap;
-use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::convert::Infallible;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
-use axum::extract::{ConnectInfo, FromRequestParts};
+use axum::extract::{ConnectInfo, FromRequestParts, Request, State};
 use axum::http::request::Parts;
-use axum::http::{StatusCode, header};
+use axum::http::{HeaderMap, StatusCode, header};
+use axum::middleware::Next;
+use axum::response::{IntoResponse as _, Response};
 
 use super::App;
 use super::answer::Refusal;
+use crate::service::crowd::{Crowd, household};
 use crate::service::token::{self, Token};
 use crate::service::wire::Caller;
 
@@ -31,6 +35,8 @@ struct Bucket {
 
 const BURST: f64 = 100.0;
 const PER_SECOND: f64 = 20.0;
+/// Connections that one address may have, whoever asks over them: many miners behind one router.
+const MOST_CONNECTIONS: usize = 256;
 /// More than that many at a time are not remembered: the fullest are forgotten.
 const MAX_BUCKETS: usize = 10_000;
 
@@ -61,11 +67,16 @@ impl Gate {
         }
     }
 
+    /// At most so many connections of one address, where there are strangers.
+    pub(super) fn connections(&self) -> Option<Arc<Crowd>> {
+        self.admin.as_ref().map(|_| Crowd::new(MOST_CONNECTIONS))
+    }
+
     /// Counts a request of somebody from outside. False if there were too many.
     ///
     /// Tokens do not count: which of them are good only worker knows, and anybody can make up one for each request.
     fn admit(&self, caller: &Caller, from: IpAddr, now: Instant) -> bool {
-        if matches!(caller, Caller::Admin | Caller::Member) {
+        if !is_outside(caller) {
             return true;
         }
         let mut buckets = self.buckets.lock().unwrap_or_else(PoisonError::into_inner);
@@ -86,17 +97,6 @@ impl Gate {
     }
 }
 
-/// Addresses that one household has: of IPv6, as many as it likes below one prefix.
-fn household(address: IpAddr) -> IpAddr {
-    match address.to_canonical() {
-        IpAddr::V6(address) => {
-            let prefix = address.to_bits() & !u128::from(u64::MAX);
-            IpAddr::from(Ipv6Addr::from_bits(prefix))
-        }
-        address @ IpAddr::V4(_) => address,
-    }
-}
-
 impl Bucket {
     fn filled(self, now: Instant) -> f64 {
         let grown = now.saturating_duration_since(self.at).as_secs_f64() * PER_SECOND;
@@ -104,22 +104,68 @@ impl Bucket {
     }
 }
 
+/// Somebody from outside, and from where.
+#[derive(Clone, Copy)]
+pub(crate) struct Outsider(pub(crate) IpAddr);
+
+/// Lets nobody from outside ask too often, whatever is asked.
+pub(super) async fn admitted(
+    State(app): State<Arc<App>>,
+    mut request: Request,
+    next: Next,
+) -> Response {
+    // Whoever asks this asks on behalf of web, and must not find it ill because others ask much.
+    if request.uri().path() == "/healthz" {
+        return next.run(request).await;
+    }
+    let caller = app.gate.caller(shown(request.headers()));
+    let from = request.extensions().get::<ConnectInfo<SocketAddr>>();
+    let from = from.map_or(IpAddr::from([0, 0, 0, 0]), |from| from.0.ip());
+    if !app.gate.admit(&caller, from, Instant::now()) {
+        return Refusal(
+            StatusCode::TOO_MANY_REQUESTS,
+            format!("no more than {PER_SECOND} requests a second, please"),
+        )
+        .into_response();
+    }
+    if is_outside(&caller) {
+        request.extensions_mut().insert(Outsider(from));
+    }
+    next.run(request).await
+}
+
+/// The token that a request brings.
+fn shown(headers: &HeaderMap) -> Option<&str> {
+    let value = headers.get(header::AUTHORIZATION)?;
+    value.to_str().ok()?.strip_prefix("Bearer ")
+}
+
+fn is_outside(caller: &Caller) -> bool {
+    !matches!(caller, Caller::Admin | Caller::Member)
+}
+
 impl FromRequestParts<Arc<App>> for Caller {
+    type Rejection = Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, app: &Arc<App>) -> Result<Self, Infallible> {
+        Ok(app.gate.caller(shown(&parts.headers)))
+    }
+}
+
+/// Whoever shows a token, be it good or not. Others are refused before the body is read.
+pub(super) struct Known(pub(super) Caller);
+
+impl FromRequestParts<Arc<App>> for Known {
     type Rejection = Refusal;
 
     async fn from_request_parts(parts: &mut Parts, app: &Arc<App>) -> Result<Self, Refusal> {
-        let shown = parts.headers.get(header::AUTHORIZATION);
-        let shown = shown.and_then(|value| value.to_str().ok()?.strip_prefix("Bearer "));
-        let caller = app.gate.caller(shown);
-        let from = parts.extensions.get::<ConnectInfo<SocketAddr>>();
-        let from = from.map_or(IpAddr::from([0, 0, 0, 0]), |from| from.0.ip());
-        if !app.gate.admit(&caller, from, Instant::now()) {
-            return Err(Refusal(
-                StatusCode::TOO_MANY_REQUESTS,
-                format!("no more than {PER_SECOND} requests a second, please"),
-            ));
+        match app.gate.caller(shown(&parts.headers)) {
+            Caller::Nobody => Err(Refusal(
+                StatusCode::UNAUTHORIZED,
+                "this takes a token".to_owned(),
+            )),
+            caller => Ok(Known(caller)),
         }
-        Ok(caller)
     }
 }
 
@@ -130,7 +176,7 @@ impl FromRequestParts<Arc<App>> for Administrator {
     type Rejection = Refusal;
 
     async fn from_request_parts(parts: &mut Parts, app: &Arc<App>) -> Result<Self, Refusal> {
-        match Caller::from_request_parts(parts, app).await? {
+        match app.gate.caller(shown(&parts.headers)) {
             Caller::Admin => Ok(Administrator),
             _ => Err(Refusal(
                 StatusCode::UNAUTHORIZED,

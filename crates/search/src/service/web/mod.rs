@@ -2,9 +2,10 @@
 
 mod answer;
 mod api;
-mod caller;
+pub(crate) mod caller;
 mod feed;
 mod seed;
+mod server;
 
 #[cfg(test)]
 mod tests;
@@ -67,14 +68,9 @@ pub(crate) fn main(args: &WebArgs) -> Result<(), Failure> {
     let served = runtime.block_on(async {
         let bus = queue::redis::connect_web(redis)?;
         let listener = listen(args.listen).await?;
-        serve(
-            listener,
-            bus,
-            Gate::new(admin.as_ref(), member.as_ref()),
-            args.engine.clone(),
-            asked_to_stop()?,
-        )
-        .await
+        let gate = Gate::new(admin.as_ref(), member.as_ref());
+        serve(listener, bus, gate, args.engine.clone(), asked_to_stop()?).await;
+        anyhow::Ok(())
     });
     Ok(served?)
 }
@@ -107,8 +103,8 @@ pub(crate) async fn serve(
     bus: Bus,
     gate: Gate,
     engine: Option<(String, u16)>,
-    stop: impl Future<Output = ()> + Send + 'static,
-) -> anyhow::Result<()> {
+    stop: impl Future<Output = ()>,
+) {
     let (stopped, stopping) = watch::channel(false);
     let told = feed::Told(bus.clone());
     let explainer = feed::explainer(told.clone());
@@ -119,27 +115,28 @@ pub(crate) async fn serve(
         explainer,
         stopping,
     });
-    let app = page::router(page).fallback_service(router(app));
-    let app = app.into_make_service_with_connect_info::<SocketAddr>();
-    axum::serve(listener, app)
-        .with_graceful_shutdown(async move {
-            stop.await;
-            stopped.send_replace(true);
-        })
-        .await?;
+    let crowd = app.gate.connections();
+    let app = router(page::router(page), app);
+    let stop = async move {
+        stop.await;
+        stopped.send_replace(true);
+    };
+    server::run(listener, app, crowd, server::SLOWEST_HEAD, stop).await;
     info!("stopped");
-    Ok(())
 }
 
-fn router(app: Arc<App>) -> Router {
+/// The page's paths and the API's.
+fn router(page: Router, app: Arc<App>) -> Router {
     let mut router = Router::new();
     for (path, methods) in api::routes() {
         router = router.route(path, methods);
     }
-    router
+    let api = router
         .fallback(async || Refusal(StatusCode::NOT_FOUND, "there is nothing here".to_owned()))
+        .with_state(app.clone());
+    page.fallback_service(api)
+        .layer(middleware::from_fn_with_state(app, caller::admitted))
         .layer(middleware::from_fn(identified))
-        .with_state(app)
 }
 
 /// Gives each request an id, if it brings none: it is in the log and in the answer.

@@ -9,28 +9,125 @@ use serde_json::Value;
 use tower::ServiceExt as _;
 
 use super::*;
+use crate::service::page::view::View;
+use crate::service::queue::Queue as _;
+use crate::service::wire::Reply;
 
-/// A server without a worker.
-async fn ask(method: &Method, path: &str) -> Response {
-    let (bus, queue) = crate::service::queue::here::connect().unwrap();
-    std::thread::spawn(move || drop(queue)).join().unwrap();
+/// A server whose worker answers everything so, or not at all.
+fn server(gate: Gate, answer: Option<&'static str>) -> Router {
+    let (bus, mut queue) = crate::service::queue::here::connect().unwrap();
+    let worker = std::thread::spawn(move || {
+        let Some(json) = answer else { return };
+        while let Ok(asked) = queue.receive() {
+            let answers = asked.into_iter();
+            let answers = answers.map(|(ticket, _)| (ticket, Reply::Yes(json.to_owned())));
+            queue.answer(answers.collect(), false).unwrap();
+        }
+    });
+    if answer.is_none() {
+        worker.join().unwrap();
+    }
     let (_, stopping) = watch::channel(false);
     let explainer = feed::explainer(feed::Told(bus.clone()));
-    let app = router(Arc::new(App {
+    let (_, views) = watch::channel(Arc::new(View::default()));
+    let page = page::Page::new(views, stopping.clone(), explainer.clone());
+    let app = Arc::new(App {
         bus,
-        gate: open_gate(),
+        gate,
         explainer,
         stopping,
-    }));
-    let mut request = Request::builder()
-        .method(method)
-        .uri(path)
-        .body(Body::empty())
-        .unwrap();
-    request
-        .extensions_mut()
-        .insert(ConnectInfo(SocketAddr::from(([127, 0, 0, 1], 1))));
-    app.oneshot(request).await.unwrap()
+    });
+    router(page::router(page), app)
+}
+
+fn request(method: &Method, path: &str, from: [u8; 4]) -> Request<Body> {
+    let from = ConnectInfo(SocketAddr::from((from, 1)));
+    let request = Request::builder().method(method).uri(path).extension(from);
+    request.body(Body::empty()).unwrap()
+}
+
+/// What a server without a worker answers.
+async fn ask(method: &Method, path: &str) -> Response {
+    let app = server(open_gate(), None);
+    app.oneshot(request(method, path, [127, 0, 0, 1]))
+        .await
+        .unwrap()
+}
+
+/// The reason of a refusal.
+async fn reason(answer: Response) -> String {
+    let body = axum::body::to_bytes(answer.into_body(), 10_000).await;
+    let told: Value = serde_json::from_slice(&body.unwrap()).unwrap();
+    told["error"].as_str().unwrap().to_owned()
+}
+
+#[tokio::test]
+async fn those_from_outside_are_held_back_whatever_they_ask() {
+    let admin = Token::new().unwrap();
+    let paths = [
+        "/",
+        "/seed?level=a&seed=1",
+        "/metrics",
+        "/readyz",
+        "/v1/jobs",
+        "/nothing",
+    ];
+    for (number, path) in (1..).zip(paths) {
+        let app = server(Gate::new(Some(&admin), None), None);
+        let ask = async |asked| app.clone().oneshot(asked).await.unwrap();
+        let from = |last| request(&Method::GET, path, [192, 0, number, last]);
+        let mut refused = 0;
+        for _ in 0..1000 {
+            refused += u32::from(ask(from(1)).await.status() == 429);
+        }
+        assert!(refused > 500, "{path}: {refused}");
+        assert_ne!(ask(from(2)).await.status(), 429, "{path}");
+        // The engine asks this from within, whoever else asks.
+        let health = request(&Method::GET, "/healthz", [192, 0, number, 1]);
+        assert_eq!(ask(health).await.status(), 200);
+        let mut own = from(1);
+        let token = format!("Bearer {}", admin.reveal());
+        own.headers_mut()
+            .insert("authorization", token.parse().unwrap());
+        assert_ne!(ask(own).await.status(), 429, "{path}");
+    }
+}
+
+#[tokio::test]
+async fn one_address_does_not_take_all_places_to_look_on_from() {
+    let admin = Token::new().unwrap();
+    let app = server(Gate::new(Some(&admin), None), None);
+    let open = async |last| {
+        let asked = request(&Method::GET, "/events", [192, 0, 2, last]);
+        app.clone().oneshot(asked).await.unwrap()
+    };
+    let mut seats = Vec::new();
+    for _ in 0..6 {
+        seats.push(open(1).await);
+    }
+    assert!(seats.iter().all(|answer| answer.status() == 200));
+    assert_eq!(open(1).await.status(), 503);
+    assert_eq!(open(2).await.status(), 200);
+    seats.pop();
+    assert_eq!(open(1).await.status(), 200);
+}
+
+/// Nor does it take worker's time, or Redis's memory.
+#[tokio::test]
+async fn the_body_of_one_without_a_token_is_not_read() {
+    let admin = Token::new().unwrap();
+    for path in [
+        "/v1/reservations",
+        "/v1/renewals",
+        "/v1/returns",
+        "/v1/results",
+    ] {
+        let app = server(Gate::new(Some(&admin), None), None);
+        let asked = request(&Method::POST, path, [192, 0, 2, 1]);
+        // With a body that is read it would be 400.
+        let answer = app.oneshot(asked).await.unwrap();
+        assert_eq!(answer.status(), 401, "{path}");
+    }
 }
 
 #[tokio::test]
@@ -75,9 +172,7 @@ async fn every_refusal_is_json() {
     for (method, path, expected) in cases {
         let answer = ask(&method, path).await;
         assert_eq!(answer.status().as_u16(), expected, "{method} {path}");
-        let body = axum::body::to_bytes(answer.into_body(), 10_000).await;
-        let told: Value = serde_json::from_slice(&body.unwrap()).unwrap();
-        assert!(told["error"].is_string(), "{method} {path}: {told}");
+        assert!(!reason(answer).await.is_empty(), "{method} {path}");
     }
 }
 
