@@ -26,6 +26,10 @@ impl Refusal {
         Refusal(StatusCode::BAD_REQUEST, reason.into())
     }
 
+    pub(crate) fn failed(reason: impl Into<String>) -> Self {
+        Refusal(StatusCode::INTERNAL_SERVER_ERROR, reason.into())
+    }
+
     pub(crate) fn away(reason: impl Into<String>) -> Self {
         Refusal(StatusCode::SERVICE_UNAVAILABLE, reason.into())
     }

@@ -113,7 +113,7 @@ async fn begin(
     let checked = tokio::task::spawn_blocking(move || spec.compile().map(drop)).await;
     let checked = checked.context("checking the job");
     checked
-        .map_err(|error| Refusal(StatusCode::INTERNAL_SERVER_ERROR, format!("{error:#}")))?
+        .map_err(|error| Refusal::failed(format!("{error:#}")))?
         .map_err(|failure| match failure {
             Failure::Filter(problem) => {
                 let problem = problem.to_string();

@@ -45,7 +45,8 @@ pub(super) async fn explain(
             format!("job {job} has no level {level:?}, but {known}"),
         )
     })?;
-    let json = serde_json::to_string(&explanation).unwrap_or_default();
+    let json = serde_json::to_string(&explanation);
+    let json = json.map_err(|error| Refusal::failed(format!("the explanation: {error}")))?;
     Ok(raw_json(StatusCode::OK, json))
 }
 
@@ -56,7 +57,8 @@ async fn newest(app: &App, caller: &Caller) -> Result<String, Refusal> {
             "the worker does not say which jobs there are",
         ));
     };
-    let jobs: Vec<JobStatus> = serde_json::from_str(&json).unwrap_or_default();
+    let jobs: Vec<JobStatus> = serde_json::from_str(&json)
+        .map_err(|error| Refusal::failed(format!("the worker's list of jobs: {error}")))?;
     let newest = jobs.into_iter().next_back().map(|job| job.id);
     newest.ok_or_else(|| Refusal(StatusCode::NOT_FOUND, "there is no job yet".to_owned()))
 }

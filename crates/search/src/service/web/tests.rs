@@ -62,6 +62,18 @@ async fn reason(answer: Response) -> String {
 }
 
 #[tokio::test]
+async fn an_answer_that_is_none_is_no_empty_one() {
+    for (told, expected) in [("[]", (404, "no job yet")), ("{", (500, "list of jobs"))] {
+        let app = server(open_gate(), Some(told));
+        let asked = request(&Method::GET, "/v1/seed/default/1", [127, 0, 0, 1]);
+        let answer = app.oneshot(asked).await.unwrap();
+        assert_eq!(answer.status().as_u16(), expected.0, "{told}");
+        let reason = reason(answer).await;
+        assert!(reason.contains(expected.1), "{told}: {reason}");
+    }
+}
+
+#[tokio::test]
 async fn those_from_outside_are_held_back_whatever_they_ask() {
     let admin = Token::new().unwrap();
     let paths = [
