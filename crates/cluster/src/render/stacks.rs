@@ -42,13 +42,16 @@ pub const SECRETS: [&str; 2] = ["admin-token", "miner-token"];
 /// Where the ledger's backups go where there is a NAS.
 pub const BACKUPS: &str = "/shared/bramble-backups";
 
-/// How Redis is set up: what it carries can be lost, so it need not be flushed at once.
+/// How Redis is set up: what it carries can be lost, so it need not be flushed at once. When it is full it says so, rather
+/// than grow beyond the memory of its container: there has to be room for what is being sent and rewritten, too.
 const REDIS_CONF: &str = "\
 bind *
 protected-mode no
 dir /data
 appendonly yes
 appendfsync everysec
+maxmemory 96mb
+maxmemory-policy noeviction
 save \"\"
 ";
 

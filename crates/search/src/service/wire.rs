@@ -202,6 +202,20 @@ pub(crate) enum Request {
     },
 }
 
+impl Request {
+    /// Whether the answer grows with what is known, as that of a snapshot of a job with many ranges.
+    pub(crate) fn is_for_much(&self) -> bool {
+        matches!(
+            self,
+            Request::Jobs
+                | Request::Status { .. }
+                | Request::Spec { .. }
+                | Request::Snapshot { .. }
+                | Request::Tokens
+        )
+    }
+}
+
 /// What worker answers.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]

@@ -41,6 +41,10 @@ impl Process {
         self.0.wait().unwrap();
     }
 
+    pub(crate) fn is_running(&mut self) -> bool {
+        self.0.try_wait().unwrap().is_none()
+    }
+
     /// Asks it to end, and sees that it ends well.
     pub(crate) fn stop(&mut self) {
         self.ask_to_stop();
@@ -290,6 +294,29 @@ impl Cluster {
 
     pub(crate) fn wipe_redis(&self) {
         self.ask_redis::<()>(&redis::cmd("FLUSHALL"));
+    }
+
+    /// From now on it has no more memory than that.
+    pub(crate) fn limit_redis(&self, memory: &str) {
+        let mut limit = redis::cmd("CONFIG");
+        self.ask_redis::<()>(limit.arg("SET").arg("maxmemory").arg(memory));
+    }
+
+    /// How often Redis had no room.
+    pub(crate) fn redis_has_refused(&self) -> u64 {
+        let mut errors = redis::cmd("INFO");
+        let told: String = self.ask_redis(errors.arg("errorstats"));
+        let count = told
+            .lines()
+            .find_map(|line| line.strip_prefix("errorstat_OOM:count="));
+        count.map_or(0, |count| count.trim().parse().unwrap())
+    }
+
+    /// Puts a request before worker, past web.
+    pub(crate) fn ask_worker(&self, letter: &Value) {
+        let mut add = redis::cmd("XADD");
+        let add = add.arg("bramble:requests").arg("*").arg("json");
+        self.ask_redis::<String>(add.arg(letter.to_string()));
     }
 
     pub(crate) fn restart_redis(&mut self) {

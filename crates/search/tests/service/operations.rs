@@ -258,6 +258,60 @@ fn a_log_for_programs_has_the_request_id() {
     });
 }
 
+/// What lies in Redis is bounded: when there is no room for a request, web says so at once, and there is room again.
+#[test]
+fn a_full_redis_is_told_and_recovers() {
+    let mut cluster = Cluster::start("60");
+    cluster.ready();
+    let id = cluster.begin(&[&SEARCH[..], &["--len", "4000"]].concat());
+    cluster.worker.kill();
+    cluster.limit_redis("8mb");
+    // Ever more large requests that nobody takes, each by one who waits for an answer.
+    let result = json!({
+        "job": "x".repeat(100_000), "level": 0, "start": 0, "len": 1, "epoch": 1, "node": "a", "seconds": 1.0,
+        "tally": {
+            "scanned": 1, "completable": 1, "dead": 0, "stuck": 0, "unreachable": 0, "spheres": {"1": 1},
+            "digest": "0".repeat(16), "audit": "0".repeat(16), "first_dead": [],
+        },
+    });
+    let result = result.to_string();
+    let asked = std::thread::scope(|scope| {
+        let ask = || cluster.try_post("/v1/results", None, result.as_bytes());
+        let asked: Vec<_> = (0..100).map(|_| scope.spawn(ask)).collect();
+        let asked = asked
+            .into_iter()
+            .map(|asked| asked.join().unwrap().unwrap());
+        asked.collect::<Vec<_>>()
+    });
+    assert!(asked.iter().all(|(status, _)| *status == 503), "{asked:?}");
+    assert!(cluster.redis_has_refused() > 0);
+    assert!(cluster.redis.is_running());
+
+    cluster.start_worker();
+    cluster.ready();
+    let _miner = cluster.miner("a");
+    assert_eq!(cluster.end(&id)["state"], "done");
+}
+
+/// Nodes need not agree about what time it is for work to be lent.
+#[test]
+fn clocks_of_nodes_may_differ() {
+    let cluster = Cluster::start("60");
+    cluster.ready();
+    let id = cluster.begin(&[&SEARCH[..], &["--len", "600000"]].concat());
+    for (clock, node) in [(0.0, "behind"), (4e9, "ahead")] {
+        let letter = json!({
+            "web": "elsewhere", "number": 1, "caller": "admin", "at": clock,
+            "request": {"lend": {"node": node, "wait_seconds": 0}},
+        });
+        wait_until(node, || {
+            cluster.ask_worker(&letter);
+            let snapshot = cluster.get(&format!("/v1/jobs/{id}/snapshot"));
+            snapshot.is_ok_and(|job| job["nodes"][node]["lent"].as_u64() > Some(0))
+        });
+    }
+}
+
 /// A token that nobody sees is lost, so that is an error; everything else may be left unread.
 #[test]
 fn what_cannot_be_printed_is_said() {

@@ -34,7 +34,7 @@ pub fn seeds() -> String {
         "services": {
             "messages": {
                 "image": format!("${{BRAMBLE_REDIS_IMAGE:-{REDIS}}}"),
-                "command": ["--bind *", "--protected-mode no", "--dir /data", "--appendonly yes"],
+                "command": ["--bind *", "--protected-mode no", "--dir /data", "--appendonly yes", "--maxmemory 96mb"],
                 "volumes": ["messages:/data"],
                 "restart": "unless-stopped",
             },

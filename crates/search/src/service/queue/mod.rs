@@ -6,10 +6,11 @@
 pub(crate) mod here;
 pub(crate) mod redis;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Result;
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 use tokio::time::timeout;
 
 use super::now;
@@ -21,6 +22,9 @@ const BATCH: usize = 1024;
 const WAIT: Duration = Duration::from_millis(200);
 /// How long web waits for worker.
 const PATIENCE: Duration = Duration::from_secs(5);
+
+/// Requests at a time of which the answer may be large: they lie in Redis until web has read them.
+const LARGE: usize = 8;
 
 /// Worker's end.
 pub(crate) trait Queue {
@@ -50,6 +54,7 @@ pub(crate) enum Ticket {
 #[derive(Clone)]
 pub(crate) struct Bus {
     outbox: mpsc::Sender<(Asked, oneshot::Sender<Reply>)>,
+    large: Arc<Semaphore>,
     /// Changes when there is new work.
     pub(crate) woken: watch::Receiver<u64>,
 }
@@ -61,7 +66,13 @@ impl Bus {
     fn new() -> (Self, Outbox, watch::Sender<u64>) {
         let (outbox, requests) = mpsc::channel(4 * BATCH);
         let (wake, woken) = watch::channel(0);
-        (Bus { outbox, woken }, requests, wake)
+        let large = Arc::new(Semaphore::new(LARGE));
+        let bus = Bus {
+            outbox,
+            large,
+            woken,
+        };
+        (bus, requests, wake)
     }
 
     /// Asks worker. `None` if there was no answer in time: then it may or may not have been done.
@@ -73,6 +84,10 @@ impl Bus {
             request,
         };
         let ask = async {
+            let _turn = match asked.request.is_for_much() {
+                true => Some(self.large.acquire().await.ok()?),
+                false => None,
+            };
             self.outbox.send((asked, answer)).await.ok()?;
             answered.await.ok()
         };
