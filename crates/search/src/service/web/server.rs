@@ -126,7 +126,8 @@ mod tests {
     #[test]
     fn who_says_nothing_is_hung_up_on() {
         let (_runtime, address) = server(None, Duration::from_millis(1));
-        for said in ["", "GET / HTTP/1.1\r\nhost: "] {
+        let asked = "GET / HTTP/1.1\r\nhost: x\r\n\r\n";
+        for said in ["", "GET / HTTP/1.1\r\nhost: ", asked] {
             let mut stream = TcpStream::connect(address).unwrap();
             stream
                 .set_read_timeout(Some(Duration::from_secs(60)))
