@@ -35,7 +35,11 @@ impl Shared {
 
     fn below(place: &Path, prefix: &str) -> Result<Shared> {
         let failed = || format!("cannot make a directory in {}", place.display());
-        sweep(place, prefix).with_context(failed)?;
+        sweep(place, prefix, |dir| {
+            // What cannot be removed is another user's, whose next build removes it.
+            let _ = fs::remove_dir_all(dir);
+        })
+        .with_context(failed)?;
         loop {
             let dir = tempfile::Builder::new().prefix(prefix).tempdir_in(place);
             let dir = dir.with_context(failed)?;
@@ -69,16 +73,17 @@ fn lock(dir: &Path) -> io::Result<File> {
     fs::metadata(dir).map(|_| lock)
 }
 
-fn sweep(place: &Path, prefix: &str) -> io::Result<()> {
+/// Calls `remove` with each directory of that prefix that nobody locks, which is locked until that is over.
+fn sweep(place: &Path, prefix: &str, remove: impl Fn(&Path)) -> io::Result<()> {
     for entry in fs::read_dir(place)? {
         let entry = entry?;
         if !entry.file_name().to_string_lossy().starts_with(prefix) {
             continue;
         }
-        let lock = File::open(entry.path());
-        if lock.is_ok_and(|lock| lock.try_lock().is_ok()) {
-            // What cannot be removed is another user's, whose next build removes it.
-            let _ = fs::remove_dir_all(entry.path());
+        if let Ok(lock) = File::open(entry.path())
+            && lock.try_lock().is_ok()
+        {
+            remove(&entry.path());
         }
     }
     Ok(())
@@ -99,6 +104,8 @@ fn open_to_all(path: &Path) -> Result<()> {
 
 #[cfg(test)]
 mod tests {
+    use std::cell::Cell;
+
     use super::*;
 
     #[test]
@@ -119,6 +126,21 @@ mod tests {
         let path = next.path().to_owned();
         drop(next);
         assert!(!path.exists());
+    }
+
+    #[test]
+    fn nobody_takes_a_directory_that_is_being_removed() {
+        let place = tempfile::tempdir().expect("a directory");
+        let dead = place.path().join("bramble-test-killed");
+        fs::create_dir(&dead).expect("made");
+        let removed = Cell::new(0);
+        sweep(place.path(), "bramble-test-", |dir| {
+            let other = File::open(dir).expect("there");
+            assert!(other.try_lock().is_err(), "the sweep has let go of it");
+            removed.set(removed.get() + 1);
+        })
+        .expect("swept");
+        assert_eq!(removed.get(), 1);
     }
 
     #[test]
