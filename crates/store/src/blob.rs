@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail};
 
 use crate::key::{Key, sha256_of_file};
-use crate::store::{Artifact, Store};
+use crate::store::{Artifact, Store, patience};
 
 /// What the file of a blob is called in its directory.
 const NAME: &str = "blob";
@@ -52,8 +52,14 @@ impl Store {
         };
         tracing::warn!("store: fetching again, because {damage:#}");
         drop(blob);
-        self.remove(&key)?;
+        self.discard_blob(&key, sha256)?;
         Ok(Blob { artifact: get()? })
+    }
+
+    /// Unless another process has fetched it again by now.
+    fn discard_blob(&self, key: &Key, sha256: &str) -> Result<()> {
+        let is_damaged = |dir: &Path| Ok(check(&dir.join(NAME), sha256).is_err());
+        self.discard(key, is_damaged, &mut patience())
     }
 }
 
@@ -63,4 +69,29 @@ fn check(path: &Path, expected: &str) -> Result<()> {
         bail!("{} has the SHA-256 {found}, not {expected}", path.display());
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+
+    #[test]
+    fn what_another_process_has_mended_is_left_alone() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::at(dir.path()).unwrap();
+        // `printf content | sha256sum`
+        let sha256 = "ed7002b439e9ac845f22357d822bac1444730fbdb6016d3ec9432297b9ec9f73";
+        let blob = store.blob(sha256, |path| Ok(fs::write(path, "content")?));
+        let path = blob.unwrap().path();
+        let key = Key::builder("blob", 1).text("sha256", sha256).finish();
+        let key = key.unwrap();
+
+        store.discard_blob(&key, sha256).unwrap();
+        assert!(path.exists());
+        fs::write(&path, "cOntent").unwrap();
+        store.discard_blob(&key, sha256).unwrap();
+        assert!(!path.exists());
+    }
 }

@@ -41,4 +41,4 @@ mod sums;
 pub use blob::Blob;
 pub use key::{Key, KeyBuilder, sha256_of_file};
 pub use lockfile::{Change, Image, LockFile, Package};
-pub use store::{Artifact, Entry, Store};
+pub use store::{Artifact, Entry, Garbage, Lease, LeftOver, Store};

@@ -1,15 +1,18 @@
+use std::collections::BTreeMap;
 use std::env;
 use std::ffi::OsString;
 use std::fs::{self, File};
 use std::io;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, SystemTime};
+use std::thread;
+use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::{Context, Result, bail};
 
 use crate::key::Key;
 use crate::lock::Lock;
-use crate::sums::{self, Sums, damage};
+use crate::sums::{self, Sums};
 
 /// A directory of artefacts, each built at most once however many processes ask for it.
 #[derive(Clone, Debug)]
@@ -36,10 +39,46 @@ pub struct Entry {
     pub hex: String,
     /// The artefact's directory.
     pub path: PathBuf,
-    /// Bytes in its files as they would be read; sparse files may take less on disk.
+    /// Bytes that it takes on the disk, which are fewer than would be read where files are sparse.
     pub bytes: u64,
     /// When it was last built or asked for.
     pub last_used: SystemTime,
+}
+
+/// What [`Store::gc`] removed.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Garbage {
+    /// What nobody asked for.
+    pub artefacts: Vec<Entry>,
+    /// What never was an artefact, or is none any more.
+    pub left_over: Vec<LeftOver>,
+}
+
+/// What somebody has left who was killed while building or removing an artefact.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LeftOver {
+    /// A directory, or a file.
+    pub path: PathBuf,
+    /// Bytes that it takes on the disk.
+    pub bytes: u64,
+}
+
+/// Somebody's hold on an artefact that they did not ask the store for themselves.
+#[derive(Debug)]
+pub struct Lease {
+    _lock: Lock,
+}
+
+/// Longest wait for those who read what is damaged: it is gigabytes, and the machine may be busy.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Whether that long has passed. Each time it is asked, a moment has.
+pub(crate) fn patience() -> impl FnMut() -> bool {
+    let since = Instant::now();
+    move || {
+        thread::sleep(Duration::from_millis(50));
+        since.elapsed() > PATIENCE
+    }
 }
 
 impl Store {
@@ -90,13 +129,14 @@ impl Store {
     ) -> Result<Artifact> {
         let path = self.path(key.kind(), key.hex());
         let lease = Lock::shared(&self.lock_path(key.kind(), key.hex()))?;
-        let damage = damage(&path)?;
+        let damage = sums::damage(&path)?;
         drop(lease);
         let Some(damage) = damage else {
             return self.get_or_build_unread(key, build);
         };
         tracing::warn!("store: building again, because {damage}");
-        self.discard(key, &path)?;
+        let is_damaged = |path: &Path| Ok(sums::damage(path)?.is_some());
+        self.discard(key, is_damaged, &mut patience())?;
         self.get_or_build_unread(key, build)
     }
 
@@ -136,81 +176,160 @@ impl Store {
         }
     }
 
+    /// Holds the artefact that `path` is in, as long as the lease lives; `None` where it is in none. Whichever store
+    /// that is in.
+    ///
+    /// # Errors
+    /// Its lock cannot be taken.
+    pub fn lease(path: &Path) -> Result<Option<Lease>> {
+        let lock = path.ancestors().find_map(|dir| {
+            let (kind, hex) = (dir.parent()?, dir.file_name()?.to_str()?);
+            let root = Store {
+                root: kind.parent()?.to_owned(),
+            };
+            let lock = root.lock_path(kind.file_name()?.to_str()?, hex);
+            lock.is_file().then_some(lock)
+        });
+        let lease = |lock: PathBuf| Lock::shared(&lock).map(|lock| Lease { _lock: lock });
+        lock.map(lease).transpose()
+    }
+
     /// Everything that is finished, by kind and key.
     ///
     /// # Errors
     /// A directory of the store cannot be read.
     pub fn list(&self) -> Result<Vec<Entry>> {
-        let mut entries = Vec::new();
-        for kind in names_in(&self.root)? {
-            if kind == "locks" {
-                continue;
-            }
-            for hex in names_in(&self.root.join(&kind))? {
-                let path = self.path(&kind, &hex);
-                if hex.contains('.') || !path.is_dir() {
-                    continue;
-                }
-                entries.push(Entry {
-                    bytes: bytes_in(&path)?,
-                    last_used: last_used(&self.lock_path(&kind, &hex)),
-                    kind: kind.clone(),
-                    hex,
-                    path,
-                });
-            }
-        }
-        Ok(entries)
+        let keys = self.keys()?;
+        let entries = keys.keys().map(|(kind, hex)| self.entry(kind, hex));
+        entries.filter_map(Result::transpose).collect()
     }
 
-    /// Removes the artefacts that nobody asked for in the last `unused_for` and that nobody is using,
-    /// and returns what it removed.
+    /// Removes the artefacts that nobody asked for in the last `unused_for`, and what builds have left that were
+    /// killed; nothing that somebody is using or building. Returns what it removed, or, where `is_dry_run`, would.
     ///
     /// # Errors
     /// A directory of the store cannot be read or removed.
-    pub fn gc(&self, unused_for: Duration) -> Result<Vec<Entry>> {
-        let now = SystemTime::now();
-        let mut removed = Vec::new();
-        for entry in self.list()? {
-            let age = now.duration_since(entry.last_used).unwrap_or_default();
-            if age < unused_for {
-                continue;
-            }
-            let lock = self.lock_path(&entry.kind, &entry.hex);
+    pub fn gc(&self, unused_for: Duration, is_dry_run: bool) -> Result<Garbage> {
+        let mut garbage = Garbage::default();
+        for ((kind, hex), files) in self.keys()? {
+            let lock = self.lock_path(&kind, &hex);
             let Some(_sole_user) = Lock::try_exclusive(&lock)? else {
                 continue;
             };
-            unpublish(&entry.path)?;
-            removed.push(entry);
+            // Others use, build and remove, too: what was seen before the lock was taken may be so no more.
+            let is_old = SystemTime::now()
+                .duration_since(last_used(&lock))
+                .is_ok_and(|age| age >= unused_for);
+            let path = self.path(&kind, &hex);
+            let left_over = self.left_over(&path, &files)?;
+            let entry = self.entry(&kind, &hex)?;
+            let doomed = entry.filter(|_| is_old);
+            if !is_dry_run {
+                left_over.iter().try_for_each(|it| remove_any(&it.path))?;
+                if doomed.is_some() {
+                    unpublish(&path)?;
+                }
+                if is_old {
+                    fs::remove_file(&lock).ok();
+                }
+            }
+            garbage.artefacts.extend(doomed);
+            garbage.left_over.extend(left_over);
         }
-        Ok(removed)
+        Ok(garbage)
     }
 
-    /// Removes the artefact of `key`, once nobody is using it; there need not be one.
-    ///
-    /// # Errors
-    /// It cannot be removed.
-    pub fn remove(&self, key: &Key) -> Result<()> {
+    /// The artefact of a key, if it is there.
+    fn entry(&self, kind: &str, hex: &str) -> Result<Option<Entry>> {
+        let path = self.path(kind, hex);
+        if !path.is_dir() {
+            return Ok(None);
+        }
+        let bytes = match bytes_in(&path) {
+            // Somebody removed it meanwhile.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            bytes => bytes.with_context(|| format!("store: cannot read {}", path.display()))?,
+        };
+        Ok(Some(Entry {
+            kind: kind.to_owned(),
+            hex: hex.to_owned(),
+            path,
+            bytes,
+            last_used: last_used(&self.lock_path(kind, hex)),
+        }))
+    }
+
+    /// Every kind and key of which something is there, if only a lock, with the names of what is beside its artefact.
+    fn keys(&self) -> Result<BTreeMap<(String, String), Vec<String>>> {
+        let mut keys: BTreeMap<_, Vec<String>> = BTreeMap::new();
+        for kind in names_in(&self.root)? {
+            if kind == "locks" || !self.root.join(&kind).is_dir() {
+                continue;
+            }
+            for name in names_in(&self.root.join(&kind))? {
+                let (hex, is_beside) = match name.split_once('.') {
+                    Some((hex, _)) => (hex, true),
+                    None => (name.as_str(), false),
+                };
+                // Nothing else is the store's.
+                if !is_hex(hex) {
+                    continue;
+                }
+                let beside = keys.entry((kind.clone(), hex.to_owned())).or_default();
+                if is_beside {
+                    beside.push(name);
+                }
+            }
+        }
+        for lock in names_in(&self.root.join("locks"))? {
+            if let Some((kind, hex)) = lock.rsplit_once('-').filter(|(_, hex)| is_hex(hex)) {
+                keys.entry((kind.to_owned(), hex.to_owned())).or_default();
+            }
+        }
+        Ok(keys)
+    }
+
+    /// What is beside the artefact at `path` and is not of it. Whoever holds its lock alone is sure that nobody is
+    /// about to write it.
+    fn left_over(&self, path: &Path, beside: &[String]) -> Result<Vec<LeftOver>> {
+        let own: &[PathBuf] = match path.is_dir() {
+            true => &[sums::path(path), manifest_path(path)],
+            false => &[],
+        };
+        let mut left_over = Vec::new();
+        for path in beside.iter().map(|name| path.with_file_name(name)) {
+            match bytes_in(&path) {
+                _ if own.contains(&path) => {}
+                Ok(bytes) => left_over.push(LeftOver { path, bytes }),
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                Err(error) => {
+                    return Err(error)
+                        .with_context(|| format!("store: cannot read {}", path.display()));
+                }
+            }
+        }
+        Ok(left_over)
+    }
+
+    /// Removes what is damaged, unless somebody has built it again by now. Whoever else reads it, to see whether it is
+    /// whole, is done soon; `gives_up` says when that is no longer to be hoped.
+    pub(crate) fn discard(
+        &self,
+        key: &Key,
+        is_damaged: impl FnOnce(&Path) -> Result<bool>,
+        gives_up: &mut dyn FnMut() -> bool,
+    ) -> Result<()> {
         let path = self.path(key.kind(), key.hex());
-        let _sole_user = Lock::exclusive(&self.lock_path(key.kind(), key.hex()))?;
-        match path.is_dir() {
-            true => unpublish(&path),
-            false => Ok(()),
-        }
-    }
-
-    /// Removes what is damaged, unless somebody has built it again by now.
-    fn discard(&self, key: &Key, path: &Path) -> Result<()> {
         let lock = self.lock_path(key.kind(), key.hex());
-        let Some(_sole_user) = Lock::try_exclusive(&lock)? else {
+        let Some(_sole_user) = Lock::exclusive_unless(&lock, gives_up)? else {
             bail!(
                 "store: {} is damaged, and somebody is using it: end what was started from it, then try again",
                 path.display()
             );
         };
-        match damage(path)? {
-            Some(_) => unpublish(path),
-            None => Ok(()),
+        match path.is_dir() && is_damaged(&path)? {
+            true => unpublish(&path),
+            false => Ok(()),
         }
     }
 
@@ -300,6 +419,14 @@ fn last_used(lock: &Path) -> SystemTime {
         .unwrap_or(SystemTime::UNIX_EPOCH)
 }
 
+fn remove_any(path: &Path) -> Result<()> {
+    match path.is_dir() {
+        true => remove_dir(path),
+        false => fs::remove_file(path)
+            .with_context(|| format!("store: cannot remove {}", path.display())),
+    }
+}
+
 fn remove_dir(path: &Path) -> Result<()> {
     match fs::remove_dir_all(path) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => {
@@ -307,6 +434,10 @@ fn remove_dir(path: &Path) -> Result<()> {
         }
         _ => Ok(()),
     }
+}
+
+fn is_hex(name: &str) -> bool {
+    name.len() == 64 && name.bytes().all(|b| b.is_ascii_hexdigit())
 }
 
 /// The sorted names in a directory, without those that are no text: the store makes none of these.
@@ -323,15 +454,13 @@ fn names_in(dir: &Path) -> Result<Vec<String>> {
     Ok(names)
 }
 
-fn bytes_in(dir: &Path) -> Result<u64> {
+/// What it takes on the disk; `stat` counts that in blocks of 512 bytes.
+fn bytes_in(path: &Path) -> io::Result<u64> {
     let mut bytes = 0;
-    walk(dir, &mut |_, meta| {
-        if meta.is_file() {
-            bytes += meta.len();
-        }
+    walk(path, &mut |_, meta| {
+        bytes += meta.blocks() * 512;
         Ok(())
-    })
-    .with_context(|| format!("store: cannot read {}", dir.display()))?;
+    })?;
     Ok(bytes)
 }
 
@@ -385,5 +514,38 @@ mod tests {
             Some("/h/.cache/bramble"),
         );
         check(&[], None);
+    }
+
+    #[test]
+    fn what_is_damaged_waits_for_its_readers_and_is_looked_at_again() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::at(dir.path()).unwrap();
+        let key = Key::builder("thing", 1).finish().unwrap();
+        let build = || store.get_or_build(&key, |dir| Ok(fs::write(dir.join("file"), "1")?));
+        let hopeless = &mut || true;
+
+        let in_use = build().unwrap();
+        let error = store.discard(&key, |_| Ok(true), hopeless).unwrap_err();
+        let error = error.to_string();
+        assert!(
+            error.contains("is damaged, and somebody is using it"),
+            "{error}"
+        );
+        assert!(in_use.path.is_dir());
+
+        let mut reader = Some(in_use);
+        let mut reads_to_the_end = || {
+            reader = None;
+            false
+        };
+        let is_damaged = |path: &Path| Ok(!path.join("file").exists());
+        store
+            .discard(&key, is_damaged, &mut reads_to_the_end)
+            .unwrap();
+        assert!(reader.is_none());
+        assert!(build().unwrap().was_cached, "somebody had mended it");
+
+        store.discard(&key, |_| Ok(true), hopeless).unwrap();
+        assert!(!build().unwrap().was_cached);
     }
 }

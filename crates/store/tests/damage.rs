@@ -85,21 +85,6 @@ fn what_is_whole_is_not_built_again() {
 }
 
 #[test]
-fn nothing_is_taken_from_under_whoever_uses_it() {
-    let dir = tempfile::tempdir().unwrap();
-    let store = Store::at(dir.path()).unwrap();
-    let in_use = store.get_or_build(&key(), fill).unwrap();
-    flip_a_bit(&in_use.path.join("other"));
-    let error = store.get_or_build(&key(), fill).unwrap_err().to_string();
-    assert!(
-        error.contains("is damaged, and somebody is using it"),
-        "{error}"
-    );
-    drop(in_use);
-    assert!(is_whole(&store.get_or_build(&key(), fill).unwrap()));
-}
-
-#[test]
 fn a_full_disk_is_said_and_leaves_room() {
     let dir = tempfile::tempdir().unwrap();
     // A disk of one MiB, which only the test in the other process sees.

@@ -1,13 +1,16 @@
 //! What the store promises: built once, whole or not at all, whoever asks and whoever dies.
 
+use std::collections::BTreeSet;
+use std::ffi::OsString;
 use std::fs;
 use std::io::Write;
 use std::path::Path;
 use std::process::{Child, Command};
+use std::thread;
 use std::time::Duration;
 
 use anyhow::bail;
-use bramble_store::{Key, Store};
+use bramble_store::{Garbage, Key, Store};
 
 fn key(value: &str) -> Key {
     Key::builder("thing", 1)
@@ -102,16 +105,127 @@ fn gc_spares_what_is_in_use_or_fresh() {
     let store = Store::at(dir.path()).unwrap();
     let in_use = store.get_or_build(&key("in use"), fill).unwrap();
     drop(store.get_or_build(&key("idle"), fill).unwrap());
+    let at_a_distance = store.get_or_build(&key("leased"), fill).unwrap();
+    let lease = Store::lease(&at_a_distance.path.join("sub/file")).unwrap();
+    drop(at_a_distance);
 
-    assert_eq!(store.gc(Duration::from_secs(3600)).unwrap(), []);
-    let removed = store.gc(Duration::ZERO).unwrap();
-    let keys: Vec<_> = removed.iter().map(|entry| entry.hex.as_str()).collect();
+    let an_hour = Duration::from_secs(3600);
+    assert_eq!(store.gc(an_hour, false).unwrap(), Garbage::default());
+    let would_be_removed = store.gc(Duration::ZERO, true).unwrap();
+    assert_eq!(store.list().unwrap().len(), 3);
+    let removed = store.gc(Duration::ZERO, false).unwrap();
+    assert_eq!(removed, would_be_removed);
+    let keys: Vec<_> = removed.artefacts.iter().map(|it| it.hex.as_str()).collect();
     assert_eq!(keys, [key("idle").hex()]);
-    assert_eq!(removed[0].bytes, 7);
+    assert_eq!(removed.left_over, []);
 
+    drop(lease);
+    let removed = store.gc(Duration::ZERO, false).unwrap();
+    assert_eq!(removed.artefacts.len(), 1);
     let left = store.list().unwrap();
     assert_eq!(left.len(), 1);
     assert_eq!(left[0].path, in_use.path);
+    drop(in_use);
+    store.gc(Duration::ZERO, false).unwrap();
+    for place in ["thing", "locks"] {
+        let left_over: Vec<_> = fs::read_dir(dir.path().join(place)).unwrap().collect();
+        assert!(left_over.is_empty(), "{left_over:?}");
+    }
+}
+
+#[test]
+fn only_what_is_in_a_store_can_be_leased() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::at(dir.path()).unwrap();
+    let artifact = store.get_or_build(&key("a"), fill).unwrap();
+    let partial = artifact.path.with_extension("partial").join("file");
+    for (path, expected) in [
+        (artifact.path.join("sub/file"), true),
+        (artifact.path.clone(), true),
+        (partial, false),
+        (dir.path().join("elsewhere"), false),
+        ("relative".into(), false),
+    ] {
+        let lease = Store::lease(&path).unwrap();
+        assert_eq!(lease.is_some(), expected, "{}", path.display());
+    }
+}
+
+#[test]
+fn gc_removes_what_dead_builds_have_left_and_nothing_else() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::at(dir.path()).unwrap();
+    drop(store.get_or_build(&key("whole"), fill).unwrap());
+    let things = dir.path().join("thing");
+    let (whole, dead) = (things.join(key("whole").hex()), things.join("d".repeat(64)));
+    let left_over = [
+        dead.with_extension("json"),
+        dead.with_extension("partial"),
+        dead.with_extension("sums"),
+        whole.with_extension("sums.1-ThreadId(2)"),
+    ];
+    for path in &left_over {
+        fs::write(path, "").unwrap();
+    }
+    fs::remove_file(&left_over[1]).unwrap();
+    fs::create_dir_all(left_over[1].join("half")).unwrap();
+    let not_ours = [things.join("notes.txt"), dir.path().join("notes.txt")];
+    for path in &not_ours {
+        fs::write(path, "").unwrap();
+    }
+    let before = names(&things);
+
+    let an_hour = Duration::from_secs(3600);
+    for is_dry_run in [true, false] {
+        assert_eq!(names(&things), before);
+        let mut found = store.gc(an_hour, is_dry_run).unwrap().left_over;
+        found.sort_by(|one, other| one.path.cmp(&other.path));
+        let mut expected = left_over.to_vec();
+        expected.sort();
+        let found: Vec<_> = found.into_iter().map(|it| it.path).collect();
+        assert_eq!(found, expected);
+    }
+    assert!(left_over.iter().all(|path| !path.exists()));
+    assert!(not_ours.iter().all(|path| path.exists()));
+    let again = store.get_or_build(&key("whole"), |_| bail!("must not build"));
+    assert!(again.unwrap().was_cached);
+}
+
+#[test]
+fn several_may_clear_and_list_it_at_once() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::at(dir.path()).unwrap();
+    for number in 0..50 {
+        let key = key(&number.to_string());
+        drop(store.get_or_build(&key, fill).unwrap());
+    }
+    let clear = || store.gc(Duration::ZERO, false).unwrap().artefacts.len();
+    let list = || while !store.list().unwrap().is_empty() {};
+    thread::scope(|scope| {
+        let listing = scope.spawn(list);
+        let clearing = [scope.spawn(clear), scope.spawn(clear)];
+        let removed = clearing.map(|one| one.join().unwrap());
+        // One may find locked what the other is about to remove, and neither what is gone.
+        assert_eq!(removed.iter().sum::<usize>(), 50);
+        listing.join().unwrap();
+    });
+}
+
+#[test]
+fn gc_leaves_what_is_being_built_alone() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::at(dir.path()).unwrap();
+    let built = store.get_or_build(&key("a"), |partial| {
+        assert_eq!(store.gc(Duration::ZERO, false)?, Garbage::default());
+        assert!(partial.is_dir());
+        fill(partial)
+    });
+    assert!(!built.unwrap().was_cached);
+}
+
+fn names(dir: &Path) -> BTreeSet<OsString> {
+    let entries = fs::read_dir(dir).unwrap();
+    entries.map(|entry| entry.unwrap().file_name()).collect()
 }
 
 /// Runs [`in_a_child`] in a process of its own.
