@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -54,6 +54,17 @@ pub struct Machine {
     pub niceness: u8,
     /// Where its life begins.
     pub start: Start,
+}
+
+impl Machine {
+    /// What it reads and others may read as well. Its disk stands on what is beside these.
+    pub(crate) fn borrowed(&self) -> Vec<&Path> {
+        let mut files = vec![self.kernel.as_path(), &self.initramfs];
+        if let Start::Clone { ram, state, .. } = &self.start {
+            files.extend([ram.as_path(), state]);
+        }
+        files
+    }
 }
 
 /// What QEMU emulates.

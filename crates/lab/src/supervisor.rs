@@ -1,6 +1,6 @@
 //! The process that owns a lab: switch, consoles and machines live in it, and end with it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
 use std::io::{self, BufRead, Write};
 use std::path::{Path, PathBuf};
@@ -9,10 +9,11 @@ use std::thread;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result};
+use bramble_store::{Lease, Store};
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
-use crate::definition::{Definition, Event, Happened, OfMachine, Reply, Request, Usage};
+use crate::definition::{Definition, Event, Happened, Machine, OfMachine, Reply, Request, Usage};
 use crate::launcher::containers::Containers;
 use crate::launcher::processes::{self, Processes};
 use crate::launcher::{Backend, Files, Launcher, Program, Started};
@@ -49,6 +50,9 @@ pub fn supervise(dir: &Path) -> Result<()> {
     let definition: Definition =
         serde_json::from_str(&definition).context("the lab's definition is broken")?;
 
+    // Whoever started this may end before it, and the store may be cleared then.
+    let _leases = leases(&definition)?;
+
     let launcher: Box<dyn Launcher> = match &definition.backend {
         Backend::Processes => Box::new(Processes),
         Backend::Containers { image } => {
@@ -77,6 +81,14 @@ pub fn supervise(dir: &Path) -> Result<()> {
     fs::remove_dir_all(dir.path())
         .with_context(|| format!("cannot remove {}", dir.path().display()))?;
     outcome
+}
+
+/// Holds the artefacts of a store that machines run from.
+fn leases(definition: &Definition) -> Result<Vec<Lease>> {
+    let files = definition.machines.iter().flat_map(Machine::borrowed);
+    let files: BTreeSet<&Path> = files.collect();
+    let leases = files.into_iter().map(Store::lease);
+    leases.filter_map(Result::transpose).collect()
 }
 
 struct Supervisor {
@@ -240,5 +252,53 @@ impl Supervisor {
             // What is left of it is swept by whoever makes it anew.
             let _ = fs::remove_dir_all(scratch);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bramble_store::Key;
+
+    use super::*;
+    use crate::definition::{Board, Start};
+
+    #[test]
+    fn what_machines_run_from_stays_until_their_lab_ends() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::at(dir.path()).unwrap();
+        let artefact = |kind: &str| {
+            let key = Key::builder(kind, 1).finish().unwrap();
+            store.get_or_build(&key, |_| Ok(())).unwrap().path
+        };
+        let (machine, template) = (artefact("machine"), artefact("template"));
+        let definition = Definition {
+            logs: "/logs".into(),
+            scratch: None,
+            backend: Backend::Processes,
+            machines: vec![Machine {
+                name: "worker1".to_owned(),
+                board: Board::Virt,
+                kernel: machine.join("vmlinuz"),
+                initramfs: machine.join("initramfs"),
+                device_tree: None,
+                command_line: String::new(),
+                disk: "/scratch/worker1.qcow2".into(),
+                memory: 512,
+                cpus: 1,
+                niceness: 0,
+                start: Start::Clone {
+                    ram: template.join("ram"),
+                    state: template.join("state"),
+                    identity: "/scratch/worker1.tar".into(),
+                    mac: "52:54:00:00:00:01".to_owned(),
+                },
+            }],
+            gateway: None,
+        };
+        let leases = leases(&definition).unwrap();
+        let removed = || store.gc(Duration::ZERO, false).unwrap().artefacts.len();
+        assert_eq!(removed(), 0);
+        drop(leases);
+        assert_eq!(removed(), 2);
     }
 }

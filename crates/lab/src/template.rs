@@ -68,6 +68,8 @@ pub struct More<'a> {
 pub struct Template {
     artifact: Artifact,
     machine: Machine,
+    /// What its disk, kernel and initramfs are in. Held, not read.
+    _below: Option<Artifact>,
 }
 
 impl Template {
@@ -102,6 +104,7 @@ impl Template {
         Ok(Template {
             machine: machine(&artifact.path),
             artifact,
+            _below: None,
         })
     }
 
@@ -171,8 +174,12 @@ impl Template {
             memory,
             cpus,
         };
-        Template::get(store, &recipe, supervisor)
-            .with_context(|| format!("no template of the {name} machine"))
+        let template = Template::get(store, &recipe, supervisor)
+            .with_context(|| format!("no template of the {name} machine"))?;
+        Ok(Template {
+            _below: Some(machine),
+            ..template
+        })
     }
 
     /// Whether it was in the store already.
