@@ -13,6 +13,7 @@ mod oci;
 mod path;
 mod project;
 mod release;
+mod store;
 mod vm;
 mod vm_test;
 mod world;
@@ -31,6 +32,7 @@ enum Verb {
     Image(image::Args),
     Oci(oci::Args),
     Release(release::Args),
+    Store(store::Args),
     Ci(ci::Args),
     Bench(bench::Args),
     VmTest(vm_test::Args),
@@ -73,6 +75,7 @@ fn run(verb: Verb) -> anyhow::Result<()> {
         Verb::Image(args) => on_a_leash(|| image::run(&args)),
         Verb::Oci(args) => on_a_leash(|| oci::run(&args)),
         Verb::Release(args) => on_a_leash(|| release::run(&args)),
+        Verb::Store(args) => store::run(&args),
         Verb::Ci(args) => on_a_leash(|| ci::run(&args)),
         Verb::Bench(args) => on_a_leash(|| bench::run(&args)),
         Verb::VmTest(args) => on_a_leash(|| vm_test::run(&args)),
