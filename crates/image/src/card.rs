@@ -187,16 +187,7 @@ pub fn get(inputs: &Inputs) -> Result<Artifact> {
     let firmware = inputs.packages(&debian::firmware())?;
     let modules = [initramfs::ROOT_MODULES, initramfs::CARD_MODULES].concat();
     let files = rootfs::node_layer().with(&layer());
-    let mke2fs = disk::mke2fs("OUT".as_ref(), ROOT_SIZE, Zeros::Written);
-    let key = Key::builder("card", VERSION)
-        .text("rootfs", root.key.hex())
-        .text("firmware", firmware.list())
-        .text("files", files.digest())
-        .text("init", initramfs::script())
-        .text("modules", modules.join(" "))
-        .text("mke2fs", mke2fs.join(" "))
-        .text("boot", format!("{CONFIG}{}{MARK_TEXT}", command_line()))
-        .finish()?;
+    let key = key(&root.key, &firmware.list(), &modules, &disk::version()?)?;
     inputs.store.get_or_build(&key, |dir| {
         let archive = root.archive();
         let kernel = initramfs::from_rootfs(&archive, &modules)?;
@@ -213,6 +204,21 @@ pub fn get(inputs: &Inputs) -> Result<Artifact> {
         fs::write(dir.join(format!("{IMAGE}.bmap")), map.render())?;
         Ok(())
     })
+}
+
+fn key(root: &Key, firmware: &str, modules: &[&str], mke2fs: &str) -> Result<Key> {
+    let files = rootfs::node_layer().with(&layer());
+    let command = disk::mke2fs("OUT".as_ref(), ROOT_SIZE, Zeros::Written);
+    Key::builder("card", VERSION)
+        .text("rootfs", root.hex())
+        .text("firmware", firmware)
+        .text("files", files.digest())
+        .text("init", initramfs::script())
+        .text("modules", modules.join(" "))
+        .text("mke2fs", command.join(" "))
+        .text("mke2fs-version", mke2fs)
+        .text("boot", format!("{CONFIG}{}{MARK_TEXT}", command_line()))
+        .finish()
 }
 
 /// Writes the image `out` of a boot partition with `boot` and the ext4 image `root`.
@@ -329,4 +335,20 @@ fn copy_sparse(from: &File, length: u64, to: &File, at: u64) -> io::Result<()> {
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn another_mke2fs_makes_another_card() {
+        let root = Key::builder("rootfs-node", 1).finish().expect("a key");
+        let key = |version: &str| {
+            let key = key(&root, "raspi-firmware 1", &["ext4"], version);
+            key.expect("a key").hex().to_owned()
+        };
+        assert_eq!(key("mke2fs 1.47.2"), key("mke2fs 1.47.2"));
+        assert_ne!(key("mke2fs 1.47.2"), key("mke2fs 1.47.3"));
+    }
 }

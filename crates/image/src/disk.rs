@@ -9,6 +9,7 @@ use anyhow::{Context, Result, bail};
 
 use crate::EPOCH;
 use crate::layer::Layer;
+use crate::tool;
 
 /// The file system's own id, and the seed of its directory hashes. Fixed: an image is a function of
 /// what is in it.
@@ -38,6 +39,14 @@ pub fn mke2fs(out: &Path, mebibytes: u32, zeros: Zeros) -> Vec<String> {
     .into_iter()
     .chain([out.display().to_string(), format!("{mebibytes}M")])
     .collect()
+}
+
+/// Which `mke2fs` [`ext4`] runs, for the keys of what is made by it.
+///
+/// # Errors
+/// It is not installed.
+pub fn version() -> Result<String> {
+    tool::version("mke2fs", "-V")
 }
 
 /// Writes to `out` a sparse ext4 image of `mebibytes`, filled with the tar archive `rootfs` under `layer`.

@@ -18,6 +18,7 @@ pub mod layer;
 pub mod oci;
 pub mod rootfs;
 mod shared;
+mod tool;
 
 pub use inputs::{Inputs, Packages};
 pub use shared::Shared;

@@ -16,7 +16,7 @@ use bramble_store::{Artifact, Key};
 use crate::debian::{Along, SUITE, Set, repository};
 use crate::layer::Layer;
 use crate::shared::Shared;
-use crate::{EPOCH, Inputs};
+use crate::{EPOCH, Inputs, tool};
 
 /// Raised when the same inputs would be built into something else.
 const VERSION: u32 = 3;
@@ -336,11 +336,8 @@ impl Recipe {
     /// its log is in the error.
     pub fn get(&self, inputs: &Inputs, base: Option<&RootFs>) -> Result<RootFs> {
         let packages = inputs.packages(&self.set())?;
-        let key = Key::builder(self.name, VERSION)
-            .text("command", self.inputs())
-            .text("packages", packages.list())
-            .text("base", base.map_or("", |base| base.key.hex()))
-            .finish()?;
+        let mmdebstrap = tool::version("mmdebstrap", "--version")?;
+        let key = self.key(&packages.list(), base.map(|base| &base.key), &mmdebstrap)?;
         let artifact = inputs.store.get_or_build(&key, |dir| {
             let mut debs = packages.fetch()?;
             // What is installed already need not be found again, but a repository must not be empty.
@@ -363,6 +360,15 @@ impl Recipe {
             key,
             set: self.set,
         })
+    }
+
+    fn key(&self, packages: &str, base: Option<&Key>, mmdebstrap: &str) -> Result<Key> {
+        Key::builder(self.name, VERSION)
+            .text("command", self.inputs())
+            .text("packages", packages)
+            .text("base", base.map_or("", Key::hex))
+            .text("mmdebstrap", mmdebstrap)
+            .finish()
     }
 
     fn build(&self, base: Option<&Path>, packages: &Path, dir: &Path) -> Result<()> {
@@ -447,6 +453,16 @@ mod tests {
         };
         insta::assert_snapshot!("node", shown(node(), None));
         insta::assert_snapshot!("household", shown(household(), Some("/store/node.tar")));
+    }
+
+    #[test]
+    fn another_mmdebstrap_makes_another_root_file_system() {
+        let key = |version: &str| {
+            let key = node().key("adduser 3.152", None, version);
+            key.expect("a key").hex().to_owned()
+        };
+        assert_eq!(key("mmdebstrap 1.5.5"), key("mmdebstrap 1.5.5"));
+        assert_ne!(key("mmdebstrap 1.5.5"), key("mmdebstrap 1.5.6"));
     }
 
     #[test]

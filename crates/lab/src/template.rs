@@ -150,6 +150,7 @@ impl Template {
                 "mke2fs",
                 disk::mke2fs("OUT".as_ref(), DISK, Zeros::Holes).join(" "),
             )
+            .text("mke2fs-version", disk::version()?)
             .finish()?;
         let machine = store.get_or_build(&key, |dir| {
             let boot = initramfs::from_rootfs(&rootfs.archive(), initramfs::ROOT_MODULES)?;
