@@ -1,6 +1,5 @@
 //! `cargo xtask lock`: the lock file, by which every build knows its inputs.
 
-use std::collections::BTreeMap;
 use std::fs;
 use std::path::PathBuf;
 use std::process::Command;
@@ -11,8 +10,7 @@ use bramble_image::debian::mirror::Mirrors;
 use bramble_image::debian::{self, resolve};
 use bramble_store::{Change, Image, LockFile, Store};
 
-use crate::doctor::Version;
-use crate::project;
+use crate::{cross, project, tools};
 
 /// Write bramble.lock: every package, image and tool that builds use, by version and content
 ///
@@ -68,7 +66,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         old.as_ref(),
         &args.update,
     )?;
-    new.tools = tools();
+    new.tools = tools::used(tools::ALL, None);
     new.image = images(&new.image, args.images)?;
 
     let empty = LockFile::new(&new.suite);
@@ -102,14 +100,11 @@ pub(crate) fn check() -> Result<()> {
     for set in debian::sets() {
         packages += lock.set(set.name, &set.packages)?.len();
     }
-    for (tool, locked) in &lock.tools {
-        match tools().get(tool) {
-            Some(found) if found != locked => eprintln!(
-                "note: {tool} is {found} here and was {locked} when the lock was written: \
-                 what is built may differ from what others build"
-            ),
-            _ => {}
-        }
+    for note in tools::notes(
+        &lock.tools,
+        &tools::used(tools::ALL, cross::native_or_debian()),
+    ) {
+        eprintln!("{note}");
     }
     warn_of_unresolved(&lock);
     let files = lock.package.len();
@@ -137,23 +132,6 @@ fn warn_of_unresolved(lock: &LockFile) {
             image.name, image.tag
         );
     }
-}
-
-/// The versions of what decides how bytes come out.
-fn tools() -> BTreeMap<String, String> {
-    let ask = [
-        ("rustc", "--version"),
-        ("mmdebstrap", "--version"),
-        ("mke2fs", "-V"),
-        ("aarch64-linux-gnu-gcc", "--version"),
-    ];
-    let version = |(tool, flag): (&str, &str)| {
-        let output = Command::new(tool).arg(flag).output().ok()?;
-        let said = [output.stdout, output.stderr].concat();
-        let version = Version::find(&String::from_utf8_lossy(&said))?;
-        Some((tool.to_owned(), version.to_string()))
-    };
-    ask.into_iter().filter_map(version).collect()
 }
 
 fn images(old: &[Image], ask: bool) -> Result<Vec<Image>> {

@@ -14,6 +14,7 @@ mod path;
 mod project;
 mod release;
 mod store;
+mod tools;
 mod vm;
 mod vm_test;
 mod world;

@@ -18,7 +18,8 @@ use crate::project;
 /// What the nodes are, to Rust.
 pub(crate) const TARGET: &str = "aarch64-unknown-linux-gnu";
 
-const LINKER: &str = "aarch64-linux-gnu-gcc";
+/// Compiles and links C for the nodes.
+pub(crate) const LINKER: &str = "aarch64-linux-gnu-gcc";
 
 /// The oldest Rust that the workspace takes.
 const RUST: &[u32] = &[1, 88];
@@ -79,6 +80,17 @@ pub(crate) enum Toolchain {
     Debian,
     /// `cross`, in a container.
     Cross,
+}
+
+impl Toolchain {
+    /// Its compiler, unless that is in a container.
+    pub(crate) fn rustc(self) -> Option<&'static str> {
+        match self {
+            Toolchain::Native => Some("rustc"),
+            Toolchain::Debian => Some(DEBIAN_RUSTC),
+            Toolchain::Cross => None,
+        }
+    }
 }
 
 /// Who compiles, and why; displays as a sentence.

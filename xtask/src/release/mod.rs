@@ -18,7 +18,7 @@ use bramble_cluster::spec::Cluster;
 use bramble_image::{EPOCH, card};
 use bramble_store::sha256_of_file;
 
-use crate::{image, lock, oci, project};
+use crate::{image, lock, oci, project, tools};
 
 /// Make everything that is handed out: programs, images, stacks, and what they are made of
 ///
@@ -129,6 +129,15 @@ impl Args {
 }
 
 impl Extent {
+    /// What it takes beside what compiles for the nodes.
+    fn tools(self) -> &'static [&'static str] {
+        match self {
+            Extent::Nodes => &[],
+            Extent::WithoutCard => tools::FOR_HERE,
+            Extent::All => tools::ALL,
+        }
+    }
+
     /// What asks for it on the command line.
     fn flag(self) -> Option<&'static str> {
         match self {
@@ -218,10 +227,14 @@ fn build(out: &Path, source: &provenance::Source, extent: Extent) -> Result<()> 
     say("what it is made of");
     put(&project::root().join("bramble.lock"), "bramble.lock")?;
     fs::write(out.join("bramble.cdx.json"), sbom::render(&inputs.lock)?)?;
+    let tools = tools::used(extent.tools(), Some(programs.choice));
+    for note in tools::notes(&inputs.lock.tools, &tools) {
+        eprintln!("{note}");
+    }
     let products = sums(out)?;
     fs::write(
         out.join("provenance.json"),
-        provenance::render(source, &inputs.lock, &products)?,
+        provenance::render(source, &tools, &products)?,
     )?;
     Ok(())
 }

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use anyhow::Result;
 
-use crate::cross;
+use crate::cross::{self, Choice};
 
 /// What is handed out.
 pub(super) struct Programs {
@@ -13,6 +13,8 @@ pub(super) struct Programs {
     pub(super) all: Vec<(String, PathBuf)>,
     /// The search service for the nodes.
     pub(super) search: PathBuf,
+    /// Who compiled for the nodes.
+    pub(super) choice: Choice,
 }
 
 /// Compiles them: what the nodes run, and, `for_operators`, what these run, for this machine's kind and for the nodes'.
@@ -40,5 +42,6 @@ pub(super) fn build(for_operators: bool) -> Result<Programs> {
     Ok(Programs {
         all,
         search: nodes.search,
+        choice,
     })
 }

@@ -6,10 +6,11 @@ use std::collections::BTreeMap;
 use std::process::Command;
 
 use anyhow::{Context, Result, bail};
-use bramble_store::{LockFile, sha256_of_file};
+use bramble_store::sha256_of_file;
 use serde_json::{Value, json};
 
 use crate::project;
+use crate::tools::Versions;
 
 /// The commit that is built.
 pub(super) struct Source {
@@ -47,13 +48,13 @@ fn git(arguments: &[&str]) -> Result<String> {
     Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned())
 }
 
-/// The statement about `products`: names and SHA-256.
+/// The statement about `products`, names and SHA-256, which were made by `tools`.
 ///
 /// # Errors
 /// A file of the checkout cannot be read.
 pub(super) fn render(
     source: &Source,
-    lock: &LockFile,
+    tools: &Versions,
     products: &BTreeMap<String, String>,
 ) -> Result<String> {
     let mut materials = vec![json!({
@@ -64,12 +65,12 @@ pub(super) fn render(
         let sha256 = sha256_of_file(&project::root().join(name))?;
         materials.push(json!({ "name": name, "digest": { "sha256": sha256 } }));
     }
-    Ok(statement(source, lock, products, &materials).to_string() + "\n")
+    Ok(statement(source, tools, products, &materials).to_string() + "\n")
 }
 
 fn statement(
     source: &Source,
-    lock: &LockFile,
+    tools: &Versions,
     products: &BTreeMap<String, String>,
     materials: &[Value],
 ) -> Value {
@@ -91,7 +92,7 @@ fn statement(
             "runDetails": {
                 "builder": {
                     "id": format!("{}/tree/main/xtask", env!("CARGO_PKG_REPOSITORY")),
-                    "version": lock.tools,
+                    "version": tools,
                 },
             },
         },
@@ -108,10 +109,10 @@ mod tests {
             commit: "0123".to_owned(),
             dirty: false,
         };
-        let mut lock = LockFile::new("trixie");
-        lock.tools.insert("mke2fs".to_owned(), "1.47.2".to_owned());
+        let tools = [("rustc", "1.95.0"), ("rustc (aarch64)", "1.96.0")];
+        let tools = tools.map(|(name, version)| (name.to_owned(), version.to_owned()));
         let products = BTreeMap::from([("bramble-aarch64".to_owned(), "ab".to_owned())]);
         let materials = [json!({ "name": "Cargo.lock", "digest": { "sha256": "cd" } })];
-        insta::assert_json_snapshot!(statement(&source, &lock, &products, &materials));
+        insta::assert_json_snapshot!(statement(&source, &tools.into(), &products, &materials));
     }
 }
