@@ -90,7 +90,7 @@ impl Ledger {
         Ledger::new(Connection::open_in_memory()?)
     }
 
-    fn new(connection: Connection) -> Result<Self> {
+    fn new(mut connection: Connection) -> Result<Self> {
         // One writer, on a local disk: the lock is held as long as the process lives, and survives no crash.
         connection.pragma_update(None, "locking_mode", "EXCLUSIVE")?;
         connection.pragma_update(None, "journal_mode", "WAL")?;
@@ -99,17 +99,7 @@ impl Ledger {
         connection.set_prepared_statement_cache_capacity(32);
         let version: i64 = connection.pragma_query_value(None, "user_version", |row| row.get(0))?;
         match version {
-            0 => {
-                connection.execute_batch(&format!(
-                    "BEGIN; {SCHEMA} PRAGMA user_version = {VERSION}; COMMIT;"
-                ))?;
-                let mut salt = [0; 8];
-                getrandom::fill(&mut salt).context("no random numbers")?;
-                connection.execute(
-                    "INSERT INTO facts VALUES ('salt', ?1)",
-                    [i64::from_le_bytes(salt)],
-                )?;
-            }
+            0 => make(&mut connection, SCHEMA)?,
             VERSION => connection.execute_batch("BEGIN IMMEDIATE; COMMIT;")?,
             _ => bail!("it has version {version}, this program knows version {VERSION}"),
         }
@@ -131,6 +121,21 @@ impl Ledger {
         }
         transaction.commit().context("ledger")
     }
+}
+
+/// Makes the tables and all that a ledger cannot do without: none of it is there if the process ends before all is.
+fn make(connection: &mut Connection, tables: &str) -> Result<()> {
+    let mut salt = [0; 8];
+    getrandom::fill(&mut salt).context("no random numbers")?;
+    let transaction = connection.transaction()?;
+    transaction.execute_batch(tables)?;
+    transaction.execute(
+        "INSERT OR IGNORE INTO facts VALUES ('salt', ?1)",
+        [i64::from_le_bytes(salt)],
+    )?;
+    transaction.pragma_update(None, "user_version", VERSION)?;
+    transaction.commit()?;
+    Ok(())
 }
 
 fn write(to: &Transaction<'_>, nodes: &mut HashMap<String, i64>, entry: &Entry) -> Result<()> {

@@ -133,6 +133,17 @@ fn only_one_has_it_and_another_version_is_refused() {
 }
 
 #[test]
+fn what_is_made_is_made_whole_or_not_at_all() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("ledger.sqlite");
+    // The tables are made, and then something goes wrong.
+    let broken = "CREATE TABLE jobs (number INTEGER);";
+    assert!(make(&mut Connection::open(&path).unwrap(), broken).is_err());
+    let ledger = Ledger::open(&path).unwrap();
+    assert_eq!(ledger.read(RULES, 0.0).unwrap().size(), (0, 0, 0));
+}
+
+#[test]
 fn backups_are_kept_and_restored() {
     let dir = tempfile::tempdir().unwrap();
     let (path, backups) = (dir.path().join("ledger.sqlite"), dir.path().join("backups"));
