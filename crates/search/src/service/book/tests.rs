@@ -205,6 +205,11 @@ fn a_machine_that_flips_bits_is_caught() {
         ..RULES
     });
     world.begin(3000, 100, false);
+    // However much of what it did was right.
+    for _ in 0..3 {
+        let reservation = world.lend("b").unwrap().unwrap();
+        world.submit("b", &reservation, Machine::Right);
+    }
     world.work(&[
         ("a", Machine::Right),
         ("b", Machine::Flips(5)),
@@ -228,6 +233,24 @@ fn a_machine_that_flips_bits_is_caught() {
         world.restart();
     }
     world.assert_right(3000);
+}
+
+#[test]
+fn what_came_after_it_was_forgiven_counts() {
+    let mut world = World::new(RULES);
+    world.begin(3000, 100, false);
+    let result = |world: &mut World| {
+        let reservation = world.lend("b").unwrap().unwrap();
+        world.submit("b", &reservation, Machine::Right);
+    };
+    (0..3).for_each(|_| result(&mut world));
+    world.ask(Request::Forgive { node: "b".into() });
+    for (count, health) in [(1, Health::New), (2, Health::Good)] {
+        result(&mut world);
+        world.restart();
+        assert_eq!(world.book.nodes["b"].results, count);
+        assert_eq!(world.health("b"), health);
+    }
 }
 
 #[test]

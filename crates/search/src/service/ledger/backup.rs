@@ -9,7 +9,7 @@ use rusqlite::backup::Backup;
 use rusqlite::{Connection, OpenFlags};
 use tempfile::NamedTempFile;
 
-use super::{Ledger, VERSION, disk};
+use super::{KNOWN, Ledger, VERSION, disk};
 use crate::service::now;
 
 /// Copies to keep.
@@ -118,7 +118,7 @@ fn prepare(copy: &Path) -> Result<()> {
     let connection = Connection::open_with_flags(copy, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
     let version: i64 = connection.pragma_query_value(None, "user_version", |row| row.get(0))?;
     ensure!(
-        version == VERSION,
+        KNOWN.contains(&version),
         "it has version {version}, this program knows version {VERSION}"
     );
     let sound: String = connection.pragma_query_value(None, "integrity_check", |row| row.get(0))?;

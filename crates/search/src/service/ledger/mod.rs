@@ -5,6 +5,7 @@ mod disk;
 mod read;
 
 use std::collections::HashMap;
+use std::ops::RangeInclusive;
 use std::path::Path;
 
 use anyhow::{Context as _, Result, bail};
@@ -13,7 +14,9 @@ use rusqlite::{Connection, OptionalExtension as _, Transaction, params};
 use super::book::{Entry, Stretch};
 
 /// Raised when a table changes its meaning.
-const VERSION: i64 = 2;
+const VERSION: i64 = 3;
+/// Versions that can be opened, and are brought to this one then.
+const KNOWN: RangeInclusive<i64> = 2..=VERSION;
 
 const SCHEMA: &str = "
 -- What never changes: `salt`, by which results are chosen to be computed again.
@@ -28,7 +31,9 @@ CREATE TABLE jobs (
 CREATE TABLE nodes (
     number INTEGER PRIMARY KEY,
     name   TEXT NOT NULL UNIQUE,
-    faulty INTEGER NOT NULL DEFAULT 0
+    faulty INTEGER NOT NULL DEFAULT 0,
+    -- The number of the last result there was when it was last forgiven.
+    forgiven INTEGER NOT NULL DEFAULT 0
 ) STRICT;
 -- Ranges that somebody has. Never is a number given twice.
 CREATE TABLE loans (
@@ -65,6 +70,9 @@ CREATE TABLE tokens (
 ) STRICT;
 ";
 
+/// What the version before lacks.
+const SINCE_2: &str = "ALTER TABLE nodes ADD COLUMN forgiven INTEGER NOT NULL DEFAULT 0;";
+
 /// An open ledger. Only one process can have it open at a time.
 pub(crate) struct Ledger {
     connection: Connection,
@@ -100,6 +108,7 @@ impl Ledger {
         let version: i64 = connection.pragma_query_value(None, "user_version", |row| row.get(0))?;
         match version {
             0 => make(&mut connection, SCHEMA)?,
+            2 => make(&mut connection, SINCE_2)?,
             VERSION => connection.execute_batch("BEGIN IMMEDIATE; COMMIT;")?,
             _ => bail!("it has version {version}, this program knows version {VERSION}"),
         }
@@ -123,7 +132,7 @@ impl Ledger {
     }
 }
 
-/// Makes the tables and all that a ledger cannot do without: none of it is there if the process ends before all is.
+/// Makes tables, or what they lack, and all else that a ledger cannot do without: if the process ends on the way, none of it.
 fn make(connection: &mut Connection, tables: &str) -> Result<()> {
     let mut salt = [0; 8];
     getrandom::fill(&mut salt).context("no random numbers")?;
@@ -199,7 +208,9 @@ fn write(to: &Transaction<'_>, nodes: &mut HashMap<String, i64>, entry: &Entry) 
         Entry::Faulty { node, faulty } => {
             let node = node_number(to, nodes, node)?;
             run(
-                "UPDATE nodes SET faulty = ?2 WHERE number = ?1",
+                "UPDATE nodes SET faulty = ?2,
+                     forgiven = iif(?2, forgiven, (SELECT coalesce(max(results.number), 0) FROM results))
+                 WHERE number = ?1",
                 params![node, faulty],
             )
         }

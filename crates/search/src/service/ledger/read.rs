@@ -82,12 +82,14 @@ impl Ledger {
                 Ok(())
             },
         )?;
+        // Each between the results that came before and after it, so that only these count for the node.
+        let mut forgiven = self.forgiven()?.into_iter().peekable();
         self.each(
-            "SELECT job, level, start, len, twins, name, epoch, seconds, received, chosen, found
+            "SELECT job, level, start, len, twins, name, epoch, seconds, received, chosen, found, results.number
              FROM results JOIN nodes ON node = nodes.number ORDER BY results.number",
             |row| {
                 let (place, stretch, node) = range(row)?;
-                Ok(Outcome {
+                let result = Outcome {
                     epoch: row.get(6)?,
                     place,
                     stretch,
@@ -96,13 +98,18 @@ impl Ledger {
                     at: row.get(8)?,
                     chosen: row.get(9)?,
                     packed: Packed::from_bytes(row.get(10)?),
-                })
+                };
+                Ok((row.get(11)?, result))
             },
-            |result| {
+            |(number, result): (i64, Outcome)| {
+                while let Some((_, entry)) = forgiven.next_if(|(last, _)| *last < number) {
+                    book.enter(&entry, now);
+                }
                 book.enter(&Entry::Result(result), now);
                 Ok(())
             },
         )?;
+        forgiven.for_each(|(_, entry)| book.enter(&entry, now));
         self.each(
             "SELECT name FROM nodes WHERE faulty",
             |row| row.get::<_, String>(0),
@@ -138,6 +145,21 @@ impl Ledger {
         )?;
         book.settle_all(now);
         Ok(book)
+    }
+
+    /// Who was forgiven, and the last result before that.
+    fn forgiven(&self) -> Result<Vec<(i64, Entry)>> {
+        let mut found = Vec::new();
+        self.each(
+            "SELECT forgiven, name FROM nodes WHERE forgiven > 0 ORDER BY forgiven",
+            |row| Ok((row.get(0)?, row.get::<_, String>(1)?)),
+            |(last, name)| {
+                let (node, faulty) = (name.into(), false);
+                found.push((last, Entry::Faulty { node, faulty }));
+                Ok(())
+            },
+        )?;
+        Ok(found)
     }
 
     fn each<T>(

@@ -127,9 +127,54 @@ fn only_one_has_it_and_another_version_is_refused() {
     drop(first);
     let old = format!("{:#}", Ledger::open(&path).err().unwrap());
     assert!(
-        old.ends_with("it has version 1, this program knows version 2"),
+        old.ends_with("it has version 1, this program knows version 3"),
         "{old}"
     );
+}
+
+#[test]
+fn a_ledger_of_the_version_before_is_read() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("ledger.sqlite");
+    let before = "
+        CREATE TABLE facts (name TEXT PRIMARY KEY, value INTEGER NOT NULL) STRICT;
+        CREATE TABLE jobs (number INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, request TEXT NOT NULL, created REAL NOT NULL, ended REAL) STRICT;
+        CREATE TABLE nodes (number INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE, faulty INTEGER NOT NULL DEFAULT 0) STRICT;
+        CREATE TABLE loans (epoch INTEGER PRIMARY KEY AUTOINCREMENT, job INTEGER NOT NULL, level INTEGER NOT NULL, start INTEGER NOT NULL,
+            len INTEGER NOT NULL, twins INTEGER NOT NULL, node INTEGER NOT NULL, lent REAL NOT NULL) STRICT;
+        CREATE TABLE results (number INTEGER PRIMARY KEY, job INTEGER NOT NULL, level INTEGER NOT NULL, start INTEGER NOT NULL,
+            len INTEGER NOT NULL, twins INTEGER NOT NULL, node INTEGER NOT NULL, epoch INTEGER NOT NULL, seconds REAL NOT NULL,
+            received REAL NOT NULL, chosen INTEGER NOT NULL, found BLOB NOT NULL) STRICT;
+        CREATE TABLE tokens (name TEXT PRIMARY KEY, hash TEXT NOT NULL UNIQUE, created REAL NOT NULL, revoked INTEGER NOT NULL DEFAULT 0) STRICT;
+        PRAGMA user_version = 2;";
+    // With what it found, or cut off when it had been made.
+    for salt in ["INSERT INTO facts VALUES ('salt', 7);", ""] {
+        let connection = Connection::open(&path).unwrap();
+        connection
+            .execute_batch(&format!("{before} {salt}"))
+            .unwrap();
+        drop(connection);
+        let mut ledger = Ledger::open(&path).unwrap();
+        ledger
+            .write(&[job(1000), result(1, 0, 0, 1000, "a")])
+            .unwrap();
+        ledger
+            .write(&[Entry::Faulty {
+                node: "a".into(),
+                faulty: false,
+            }])
+            .unwrap();
+        drop(ledger);
+        let ledger = Ledger::open(&path).unwrap();
+        assert_eq!(ledger.read(RULES, 0.0).unwrap().size(), (1, 1, 0));
+        let kept: i64 = ledger
+            .connection
+            .query_row("SELECT value FROM facts", [], |row| row.get(0))
+            .unwrap();
+        assert_eq!(kept == 7, !salt.is_empty());
+        drop(ledger);
+        std::fs::remove_file(&path).unwrap();
+    }
 }
 
 #[test]
