@@ -449,14 +449,14 @@ pub(crate) struct TokenArgs {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum TokenCommand {
-    /// Make a token and print it, this once
+    /// Make a token and print it, this once. It takes the place of one that was revoked or that nobody has shown yet
     Create {
         /// What the node is called that will have it
         name: String,
     },
     /// Who has one
     List,
-    /// Take one back
+    /// Take one back: it is not valid any more. What its node has found stays; `create` makes another for the same name
     Revoke {
         /// Whose
         name: String,

@@ -134,8 +134,11 @@ impl Book {
             }
             Entry::Token { name, hash, at } => {
                 let name: Arc<str> = name.as_str().into();
-                self.node(&name).outside = true;
+                let node = self.node(&name);
+                node.outside = true;
+                node.shown = false;
                 let created = *at;
+                self.tokens.retain(|_, token| token.name != name);
                 self.tokens.insert(hash.clone(), Token { name, created });
             }
             Entry::Revoked { name } => self.tokens.retain(|_, token| *token.name != **name),
@@ -147,6 +150,7 @@ impl Book {
         for node in self.nodes.values_mut() {
             // Whoever was there before may be there still.
             node.heard = Some(now);
+            node.shown = true;
         }
         for number in self.jobs.keys().copied().collect::<Vec<_>>() {
             self.settle(self.places(number, |_| true), &mut Vec::new(), now);

@@ -7,6 +7,8 @@ use crate::service::snapshot::Health;
 pub(crate) struct Node {
     /// From outside: what it says counts only if one of ours says the same.
     pub(crate) outside: bool,
+    /// Somebody has asked under this name, from outside with the token that is valid now; or may have, before this process began.
+    pub(crate) shown: bool,
     /// A majority found that it computed wrongly.
     pub(crate) faulty: bool,
     /// Others differ from it, and it is not settled who is right.

@@ -75,12 +75,7 @@ impl Book {
                 Ok(Reply::Made(status))
             }
             Request::Grant { name, hash } => {
-                if self.nodes.contains_key(name.as_str()) {
-                    return Err((
-                        Refusal::Conflict,
-                        format!("there is a node {name:?}; give the new one another name"),
-                    ));
-                }
+                self.check_free(name)?;
                 let (name, hash) = (name.clone(), hash.clone());
                 self.apply(
                     Entry::Token {
@@ -159,6 +154,21 @@ impl Book {
         }
     }
 
+    /// Whether a token can be made for that name. One that nobody has shown may have been lost with the answer, and is replaced.
+    fn check_free(&self, name: &str) -> Result<(), (Refusal, String)> {
+        let refused = |reason: String| Err((Refusal::Conflict, reason));
+        let granted = || self.tokens.values().any(|token| *token.name == *name);
+        match self.nodes.get(name) {
+            Some(node) if !node.outside => refused(format!(
+                "there is a node {name:?} in the cluster; give the new one another name"
+            )),
+            Some(node) if node.shown && granted() => refused(format!(
+                "{name:?} has a token; revoke that first, or give the new node another name"
+            )),
+            _ => Ok(()),
+        }
+    }
+
     /// Whether there is something that only this node has said and that does not count.
     fn is_doubted(&self, node: &str) -> bool {
         let running = self.jobs.values().filter(|job| job.ended.is_none());
@@ -170,7 +180,9 @@ impl Book {
     }
 
     fn heard(&mut self, node: &Arc<str>, now: f64) {
-        self.node(node).heard = Some(now);
+        let node = self.node(node);
+        node.heard = Some(now);
+        node.shown = true;
     }
 
     fn held_by(&self, node: &str, epoch: u64) -> bool {

@@ -55,8 +55,12 @@ impl World {
     }
 
     fn ask(&mut self, request: Request) -> Reply {
+        self.ask_as(Caller::Admin, request)
+    }
+
+    fn ask_as(&mut self, caller: Caller, request: Request) -> Reply {
         let asked = Asked {
-            caller: Caller::Admin,
+            caller,
             at: self.now,
             request,
         };
@@ -89,10 +93,15 @@ impl World {
     }
 
     fn lend(&mut self, node: &str) -> Result<Option<Reservation>, Refusal> {
-        match self.ask(Request::Lend(Ask {
+        self.lend_as(Caller::Admin, node)
+    }
+
+    fn lend_as(&mut self, caller: Caller, node: &str) -> Result<Option<Reservation>, Refusal> {
+        let ask = Ask {
             node: node.into(),
             wait_seconds: 0,
-        })) {
+        };
+        match self.ask_as(caller, Request::Lend(ask)) {
             Reply::Yes(json) => Ok(Some(serde_json::from_str(&json).unwrap())),
             Reply::Nothing => Ok(None),
             Reply::No(refusal, _) => Err(refusal),
@@ -374,6 +383,100 @@ fn loans_are_renewed_run_out_and_survive_a_restart() {
         }));
     }
     assert!(world.lend("a").unwrap().is_some());
+}
+
+#[test]
+fn a_token_is_made_again_when_the_one_before_cannot_be_used() {
+    enum Step {
+        /// A token with this hash is made for a name; whether it is.
+        Grant(&'static str, &'static str, bool),
+        Revoke(&'static str),
+        /// A token is shown; whether it is valid.
+        Show(&'static str, bool),
+        Restart,
+    }
+    use Step::{Grant, Restart, Revoke, Show};
+    let cases: [(&str, &[Step]); 6] = [
+        ("a member's name", &[Grant("a", "1", false)]),
+        (
+            "lost with its answer",
+            &[
+                Grant("x", "1", true),
+                Grant("x", "2", true),
+                Show("1", false),
+                Show("2", true),
+            ],
+        ),
+        (
+            "in use",
+            &[
+                Grant("x", "1", true),
+                Show("1", true),
+                Grant("x", "2", false),
+                Show("1", true),
+            ],
+        ),
+        (
+            "perhaps in use",
+            &[
+                Grant("x", "1", true),
+                Restart,
+                Grant("x", "2", false),
+                Show("1", true),
+            ],
+        ),
+        (
+            "leaked",
+            &[
+                Grant("x", "1", true),
+                Show("1", true),
+                Revoke("x"),
+                Show("1", false),
+                Grant("x", "2", true),
+                Restart,
+                Show("1", false),
+                Show("2", true),
+            ],
+        ),
+        (
+            "revoked, after a restart",
+            &[
+                Grant("x", "1", true),
+                Revoke("x"),
+                Restart,
+                Grant("x", "2", true),
+                Show("2", true),
+            ],
+        ),
+    ];
+    for (case, steps) in cases {
+        let mut world = World::new(RULES);
+        world.lend("a").unwrap();
+        for step in steps {
+            match *step {
+                Grant(name, hash, made) => {
+                    let (name, hash) = (name.into(), hash.into());
+                    let reply = world.ask(Request::Grant { name, hash });
+                    assert_eq!(matches!(reply, Reply::Made(_)), made, "{case}: {reply:?}");
+                }
+                Revoke(name) => {
+                    let name = name.into();
+                    let reply = world.ask(Request::Revoke { name });
+                    assert!(matches!(reply, Reply::Yes(_)), "{case}: {reply:?}");
+                }
+                Show(hash, valid) => {
+                    let lent = world.lend_as(Caller::Token(hash.into()), "whoever");
+                    assert_eq!(lent.is_ok(), valid, "{case}: {lent:?}");
+                }
+                Restart => world.restart(),
+            }
+            // Whoever has or had a token is from outside.
+            assert!(
+                world.book.nodes.get("x").is_none_or(|node| node.outside),
+                "{case}"
+            );
+        }
+    }
 }
 
 proptest! {

@@ -215,7 +215,7 @@ fn write(to: &Transaction<'_>, nodes: &mut HashMap<String, i64>, entry: &Entry) 
             )
         }
         Entry::Token { name, hash, at } => run(
-            "INSERT INTO tokens VALUES (?1, ?2, ?3, 0)",
+            "INSERT OR REPLACE INTO tokens VALUES (?1, ?2, ?3, 0)",
             params![name, hash, at],
         ),
         // What it did stays, and stays known as from outside.
