@@ -125,11 +125,15 @@ impl Job {
         self.levels.get_mut(level)?.claims.get_mut(&start)
     }
 
-    /// A range that another than those who did it should compute: for `node`, if it is not one of them.
-    pub(crate) fn check_for(&self, node: &str) -> Option<(usize, Stretch)> {
+    /// A range that another than those who did it should compute: for `node`, if it is not one of them and `can` do so many seeds.
+    pub(crate) fn check_for(
+        &self,
+        node: &str,
+        can: impl Fn(u64) -> bool,
+    ) -> Option<(usize, Stretch)> {
         let suitable = |&&(_, level, start): &&(Urgency, usize, u32)| {
             self.claim(level, start)
-                .is_some_and(|claim| claim.vote_of(node).is_none())
+                .is_some_and(|claim| claim.vote_of(node).is_none() && can(claim.stretch.seeds()))
         };
         let &(_, level, start) = self.wanted.iter().find(suitable)?;
         Some((level, self.claim(level, start)?.stretch))

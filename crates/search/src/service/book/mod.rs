@@ -20,8 +20,8 @@ use std::sync::Arc;
 pub(crate) use claim::Trust;
 pub(crate) use entry::{Entry, Loan, Outcome, Place};
 use job::Job;
-use node::Node;
 pub(crate) use node::Rules;
+use node::{Crew, Node};
 pub(crate) use space::Stretch;
 
 use super::snapshot::RatePoint;
@@ -45,8 +45,8 @@ pub(crate) struct Book {
     /// Grows whenever there is more to be lent.
     work: u64,
     ticked: f64,
-    /// Nodes that are there, and what they do together in a second: as of the last tick.
-    crew: (usize, f64),
+    /// As of the last tick.
+    crew: Crew,
     history: Vec<RatePoint>,
 }
 
@@ -74,7 +74,7 @@ impl Book {
             next_epoch: next_epoch.max(1),
             work: 0,
             ticked: 0.0,
-            crew: (0, 0.0),
+            crew: Crew::of(std::iter::empty()),
             history: Vec::new(),
         }
     }
@@ -130,6 +130,7 @@ impl Book {
                 if !*faulty {
                     // As new: its next results are computed again.
                     node.results = 0;
+                    node.too_many = None;
                 }
             }
             Entry::Token { name, hash, at } => {
@@ -229,13 +230,13 @@ impl Book {
         self.ticked = now;
         let late = self.loans.values().filter(|held| held.deadline < now);
         for epoch in late.map(|held| held.loan.epoch).collect::<Vec<_>>() {
-            self.free(epoch, now, entries);
+            self.run_out(epoch, now, entries);
         }
         let live = self
             .nodes
             .values()
             .filter(|node| node.is_live(now, &self.rules));
-        self.crew = crew(live);
+        self.crew = Crew::of(live);
         if self
             .history
             .last()
@@ -264,6 +265,21 @@ impl Book {
     fn running(&self) -> Vec<u32> {
         let running = self.jobs.iter().filter(|(_, job)| job.ended.is_none());
         running.map(|(number, _)| *number).collect()
+    }
+
+    fn run_out(&mut self, epoch: u64, now: f64, entries: &mut Vec<Entry>) {
+        let Book {
+            loans,
+            nodes,
+            rules,
+            ..
+        } = self;
+        if let Some(Held { loan, .. }) = loans.get(&epoch)
+            && let Some(node) = nodes.get_mut(&loan.node)
+        {
+            node.ran_out(rules, loan.stretch.seeds(), now - loan.at, now);
+        }
+        self.free(epoch, now, entries);
     }
 
     fn free(&mut self, epoch: u64, now: f64, entries: &mut Vec<Entry>) {
@@ -383,21 +399,11 @@ impl Book {
         job.wanted.iter().any(|&(_, level, start)| {
             job.claim(level, start).is_some_and(|claim| {
                 self.nodes.iter().any(|(name, node)| {
-                    !node.outside && node.is_live(now, &self.rules) && claim.vote_of(name).is_none()
+                    node.can_check(claim.stretch.seeds())
+                        && node.is_live(now, &self.rules)
+                        && claim.vote_of(name).is_none()
                 })
             })
         })
     }
-}
-
-/// How many nodes there are, and how many seeds per second they do together: those that have not shown it yet are taken to be
-/// as fast as the others are.
-fn crew<'a>(nodes: impl Iterator<Item = &'a Node>) -> (usize, f64) {
-    let (mut count, mut rates) = (0, Vec::new());
-    for node in nodes {
-        count += 1;
-        rates.extend(node.rate);
-    }
-    let mean = rates.iter().sum::<f64>() / rates.len().max(1) as f64;
-    (count, mean * count as f64)
 }

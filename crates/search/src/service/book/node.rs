@@ -23,6 +23,8 @@ pub(crate) struct Node {
     pub(crate) rate: Option<f64>,
     /// When it was last heard of.
     pub(crate) heard: Option<f64>,
+    /// It did not do so many seeds in the utmost time, and is not asked to check as many again.
+    pub(crate) too_many: Option<u64>,
 }
 
 /// By which the service goes.
@@ -40,8 +42,21 @@ pub(crate) struct Rules {
     pub(crate) salt: u64,
 }
 
+/// Those who are there, all together.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Crew {
+    pub(crate) count: usize,
+    /// Seeds per second. Who has not shown it yet is taken to be as fast as the others are.
+    pub(crate) rate: f64,
+    /// What the slowest of those does in a second who may have to compute again what others did.
+    pub(crate) slowest: f64,
+}
+
 /// A loan cannot be renewed for longer than so many times its length.
-pub(crate) const RENEWALS: f64 = 30.0;
+const RENEWALS: f64 = 30.0;
+
+/// Whatever is lent, the slowest can do it in this share of the time for which it can have it.
+const CHECKABLE: f64 = 0.25;
 
 /// A node without a loan that was not heard of for so many seconds is away.
 const ABSENT: f64 = 30.0;
@@ -49,12 +64,42 @@ const ABSENT: f64 = 30.0;
 /// Lent to a node of which no speed is known, or whose results are all computed again: some seconds of the slowest
 /// machine's work.
 const FIRST_SEEDS: u64 = 1 << 14;
+/// No machine takes longer for them, in seconds.
+const FIRST_SECONDS: f64 = 15.0;
 /// Less is not worth asking for.
 const LEAST_SEEDS: u64 = 1 << 8;
 /// The least work to lend at a time near the end, in seconds.
 const LEAST_SECONDS: f64 = 1.0;
 /// A node may be so many times as fast as what lies between loan and result shows.
 const BENEFIT_OF_DOUBT: f64 = 4.0;
+
+impl Rules {
+    /// A loan ends after so many seconds, however often it is renewed.
+    pub(crate) fn utmost(&self) -> f64 {
+        RENEWALS * self.lease
+    }
+}
+
+impl Crew {
+    pub(crate) fn of<'a>(nodes: impl Iterator<Item = &'a Node>) -> Self {
+        let (mut count, mut rates, mut slowest) = (0, Vec::new(), f64::INFINITY);
+        for node in nodes {
+            count += 1;
+            rates.extend(node.rate);
+            if !node.outside {
+                let unknown = FIRST_SEEDS as f64 / FIRST_SECONDS;
+                slowest = slowest.min(node.rate.unwrap_or(unknown));
+            }
+        }
+        let mean = rates.iter().sum::<f64>() / rates.len().max(1) as f64;
+        let rate = mean * count as f64;
+        Crew {
+            count,
+            rate,
+            slowest,
+        }
+    }
+}
 
 impl Node {
     pub(crate) fn is_live(&self, now: f64, rules: &Rules) -> bool {
@@ -85,17 +130,36 @@ impl Node {
         self.rate = Some(self.rate.map_or(rate, |before| (before + rate) / 2.0));
     }
 
-    /// How many seeds to lend it, when `open` are left for nodes that together do `total_rate` seeds per second.
-    pub(crate) fn portion(&self, rules: &Rules, open: u64, total_rate: f64, live: usize) -> u64 {
-        let Some(rate) = self.rate.filter(|_| self.results >= rules.first) else {
+    /// A loan of `seeds` seeds ended after `elapsed` seconds without a result. If it could not have it for longer, and was there to
+    /// the end, it is too slow for that.
+    pub(crate) fn ran_out(&mut self, rules: &Rules, seeds: u64, elapsed: f64, now: f64) {
+        let was_there = self.heard.is_some_and(|heard| now - heard <= rules.lease);
+        if was_there && elapsed >= rules.utmost() {
+            self.too_many = Some(self.too_many.map_or(seeds, |before| before.min(seeds)));
+        }
+    }
+
+    /// Whether it may check so many seeds.
+    pub(crate) fn can_check(&self, seeds: u64) -> bool {
+        !self.outside && self.too_many.is_none_or(|too_many| seeds < too_many)
+    }
+
+    /// How many seeds to lend it, when `open` are left for `crew`.
+    pub(crate) fn portion(&self, rules: &Rules, open: u64, crew: &Crew) -> u64 {
+        // What comes from outside is computed again whole, so that an answer that costs nothing must not cost others much.
+        let known = |_: &f64| !self.outside && self.results >= rules.first;
+        let Some(rate) = self.rate.filter(known) else {
             return FIRST_SEEDS
-                .min(open / (2 * live.max(1) as u64))
+                .min(open / (2 * crew.count.max(1) as u64))
                 .max(LEAST_SEEDS);
         };
         // Half of what is left, so that all end at about the same time.
-        let left = open as f64 / total_rate.max(rate) / 2.0;
+        let left = open as f64 / crew.rate.max(rate) / 2.0;
         let seconds = left.clamp(LEAST_SECONDS.min(rules.target), rules.target);
-        ((rate * seconds) as u64).max(LEAST_SEEDS)
+        let checkable = (crew.slowest * rules.utmost() * CHECKABLE) as u64;
+        ((rate * seconds) as u64)
+            .min(checkable.max(FIRST_SEEDS))
+            .max(LEAST_SEEDS)
     }
 
     /// Whether the result with this number is to be computed again.
@@ -119,29 +183,63 @@ mod tests {
 
     #[test]
     fn portions_are_about_a_minute_and_smaller_for_the_new_and_near_the_end() {
-        // The node's rate and results, seeds that are open, the rate of all, how many nodes; what it gets.
+        // The node's rate and results, seeds that are open, the rate of all, how many nodes, the slowest one's rate; what it gets.
         let cases = [
-            (None, 0, 1 << 32, 0.0, 1, 1 << 14),
-            (None, 0, 1 << 14, 0.0, 4, 1 << 11),
-            (None, 0, 10, 0.0, 4, 256),
-            (Some(1e6), 1, 1 << 32, 8e6, 8, 1 << 14),
-            (Some(1e6), 2, 1 << 32, 8e6, 8, 60_000_000),
-            (Some(1e6), 2, 160_000_000, 8e6, 8, 10_000_000),
-            (Some(1e6), 2, 1_000_000, 8e6, 8, 1_000_000),
-            (Some(1e5), 2, 160_000_000, 8e6, 8, 1_000_000),
-            (Some(1.0), 2, 160_000_000, 8e6, 8, 256),
+            (None, 0, 1 << 32, 0.0, 1, 1e3, 1 << 14),
+            (None, 0, 1 << 14, 0.0, 4, 1e3, 1 << 11),
+            (None, 0, 10, 0.0, 4, 1e3, 256),
+            (Some(1e6), 1, 1 << 32, 8e6, 8, 1e6, 1 << 14),
+            (Some(1e6), 2, 1 << 32, 8e6, 8, 1e6, 60_000_000),
+            (Some(1e6), 2, 160_000_000, 8e6, 8, 1e6, 10_000_000),
+            (Some(1e6), 2, 1_000_000, 8e6, 8, 1e6, 1_000_000),
+            (Some(1e5), 2, 160_000_000, 8e6, 8, 1e5, 1_000_000),
+            (Some(1.0), 2, 160_000_000, 8e6, 8, 1.0, 256),
+            // A quarter of an hour's work of the slowest, but what is lent to anybody all the same.
+            (Some(1e6), 2, 1 << 32, 8e6, 8, 1e4, 9_000_000),
+            (Some(1e6), 2, 1 << 32, 8e6, 8, 1.0, 1 << 14),
+            (Some(1e6), 2, 1 << 32, 8e6, 8, f64::INFINITY, 60_000_000),
         ];
-        for (rate, results, open, total, live, expected) in cases {
+        for (rate, results, open, total, count, slowest, expected) in cases {
             let node = Node {
                 rate,
                 results,
                 ..Node::default()
             };
+            let crew = Crew {
+                count,
+                rate: total,
+                slowest,
+            };
             assert_eq!(
-                node.portion(&RULES, open, total, live),
+                node.portion(&RULES, open, &crew),
                 expected,
-                "{rate:?} of {open}"
+                "{rate:?} of {open}, slowest {slowest}"
             );
+            let outside = Node {
+                outside: true,
+                ..node
+            };
+            assert!(outside.portion(&RULES, open, &crew) <= FIRST_SEEDS);
+        }
+    }
+
+    #[test]
+    fn the_slowest_of_the_crew_is_known() {
+        let node = |rate, outside| Node {
+            rate,
+            outside,
+            ..Node::default()
+        };
+        let unknown = FIRST_SEEDS as f64 / FIRST_SECONDS;
+        let cases = [
+            (vec![], f64::INFINITY),
+            (vec![node(None, false)], unknown),
+            (vec![node(Some(1e6), false), node(Some(1e4), false)], 1e4),
+            (vec![node(Some(1e6), false), node(None, false)], unknown),
+            (vec![node(Some(1e6), false), node(Some(1.0), true)], 1e6),
+        ];
+        for (nodes, slowest) in cases {
+            assert_eq!(Crew::of(nodes.iter()).slowest, slowest, "{nodes:?}");
         }
     }
 

@@ -4,7 +4,6 @@ use std::sync::Arc;
 
 use serde_json::json;
 
-use super::node::RENEWALS;
 use super::{Book, Entry, Loan, Outcome, Place, Stretch};
 use crate::service::packed::Packed;
 use crate::service::wire::{
@@ -207,17 +206,13 @@ impl Book {
         if node.lent >= MAX_LOANS {
             return Ok(Reply::Nothing);
         }
-        let (live, rate) = self.crew;
+        let crew = self.crew;
         let running = self.jobs.iter().filter(|(_, job)| job.ended.is_none());
         let found = running.into_iter().find_map(|(&number, job)| {
             // What comes from outside cannot confirm what does so, too.
-            let check = if node.outside {
-                None
-            } else {
-                job.check_for(&name)
-            };
+            let check = job.check_for(&name, |seeds| node.can_check(seeds));
             let open = || {
-                let portion = node.portion(&rules, job.open_seeds(), rate, live);
+                let portion = node.portion(&rules, job.open_seeds(), &crew);
                 job.open_range(portion.min(job.request.reservation))
             };
             check
@@ -258,14 +253,14 @@ impl Book {
     fn renew(&mut self, hold: &Hold, caller: &Caller, now: f64) -> Answer {
         let node = self.name(caller, &hold.node)?;
         self.heard(&node, now);
-        let lease = self.rules.lease;
+        let rules = self.rules;
         match self
             .loans
             .get_mut(&hold.epoch)
             .filter(|held| held.loan.node == node)
         {
             Some(held) => {
-                held.deadline = (now + lease).min(held.loan.at + RENEWALS * lease);
+                held.deadline = (now + rules.lease).min(held.loan.at + rules.utmost());
                 Ok(Reply::yes(&json!({ "deadline": held.deadline as u64 })))
             }
             None => Err((Refusal::Gone, "the loan is over".to_owned())),

@@ -110,19 +110,30 @@ impl World {
     }
 
     fn submit(&mut self, node: &str, reservation: &Reservation, machine: Machine) -> Reply {
+        self.submit_as(Caller::Admin, node, reservation, machine)
+    }
+
+    fn submit_as(
+        &mut self,
+        caller: Caller,
+        node: &str,
+        reservation: &Reservation,
+        machine: Machine,
+    ) -> Reply {
         let mut summary = computed(reservation);
         if let Machine::Flips(every) = machine
             && mix(reservation.epoch).is_multiple_of(every)
         {
             summary.digest ^= 1 << (mix(reservation.epoch ^ 7) % 64);
         }
-        self.ask(Request::Result(Submission {
+        let submission = Submission {
             range: reservation.range.clone(),
             epoch: reservation.epoch,
             node: node.into(),
             seconds: 1.0,
             tally: Tally::from(&summary),
-        }))
+        };
+        self.ask_as(caller, Request::Result(submission))
     }
 
     /// They are there, whatever they do.
@@ -345,6 +356,77 @@ fn one_alone_comes_to_an_end() {
     world.work(&[("a", Machine::Right)]);
     world.assert_right(10_000);
     assert_eq!(world.status().progress.ranges_unverified, 2);
+}
+
+#[test]
+fn somebody_outside_who_answers_at_once_is_lent_little_at_a_time() {
+    let mut world = World::new(RULES);
+    world.begin(1 << 20, 1 << 32, false);
+    let (name, hash) = ("x".into(), "token".to_owned());
+    world.ask(Request::Grant {
+        name,
+        hash: hash.clone(),
+    });
+    let caller = Caller::Token(hash);
+    for _ in 0..20 {
+        let reservation = world.lend_as(caller.clone(), "x").unwrap().unwrap();
+        assert!(reservation.range.len <= 1 << 14, "{reservation:?}");
+        world.pass(0.25);
+        world.submit_as(caller.clone(), "x", &reservation, Machine::Flips(1));
+    }
+    world.work(&[("a", Machine::Right), ("b", Machine::Right)]);
+    world.assert_right(1 << 20);
+    assert_eq!(world.health("x"), Health::Faulty);
+}
+
+#[test]
+fn a_fast_node_is_lent_no_more_than_the_slowest_can_check() {
+    let mut world = World::new(Rules {
+        lease: 700.0,
+        ..RULES
+    });
+    world.begin(1 << 22, 1 << 32, false);
+    // 16,384 seeds in a second, and 100, as the time between loan and result tells.
+    for _ in 0..2 {
+        let [fast, slow] = ["fast", "slow"].map(|node| world.lend(node).unwrap().unwrap());
+        world.submit("fast", &fast, Machine::Right);
+        world.pass(4.0 * 16_384.0 / 100.0);
+        world.submit("slow", &slow, Machine::Right);
+        world.pass(1.0);
+    }
+    // What is to be computed again comes first, and was lent before anything was known of either.
+    let mut lent = world.lend("fast").unwrap().unwrap();
+    while lent.range.len <= 1 << 14 {
+        world.submit("fast", &lent, Machine::Right);
+        lent = world.lend("fast").unwrap().unwrap();
+    }
+    assert_eq!(lent.range.len, 100 * 30 * 700 / 4);
+}
+
+#[test]
+fn who_is_too_slow_to_check_does_not_keep_a_job_from_ending() {
+    let mut world = World::new(Rules {
+        share: 1.0,
+        ..RULES
+    });
+    world.begin(1000, 1000, false);
+    let fast = world.lend("fast").unwrap().unwrap();
+    // It is there before all is done, and has one range after the other as long as it may.
+    world.beat(&[("slow", Machine::Right)]);
+    world.submit("fast", &fast, Machine::Right);
+    world.work(&[("fast", Machine::Right)]);
+    while let Some(check) = world.lend("slow").unwrap() {
+        let (epoch, node) = (check.epoch, "slow".to_owned());
+        let renew = Request::Renew(Hold { epoch, node });
+        while matches!(world.ask(renew.clone()), Reply::Yes(_)) {
+            assert_eq!(world.status().state, State::Running);
+            world.pass(30.0);
+        }
+        assert!(world.now < 1e4, "it is lent the same again");
+    }
+    world.pass(1.0);
+    world.assert_right(1000);
+    assert!(world.status().progress.ranges_unverified > 0);
 }
 
 #[test]
