@@ -314,10 +314,10 @@ pub(crate) struct WorkerArgs {
     pub(crate) ledger: PathBuf,
     #[command(flatten)]
     pub(crate) rules: RuleArgs,
-    /// Where to copy the ledger to now and then; this may be on the network
+    /// Where to copy the ledger to now and then, once it has a job; this may be on the network
     #[arg(long, value_name = "DIRECTORY", env = "BRAMBLE_BACKUP_DIR")]
     pub(crate) backup_dir: Option<PathBuf>,
-    /// How often; the latest seven are kept
+    /// How often; the latest seven of each ledger are kept
     #[arg(
         long,
         value_name = "SECONDS",
@@ -408,7 +408,7 @@ pub(crate) struct LedgerArgs {
 pub(crate) enum LedgerCommand {
     /// Put a backup in the place of the ledger, while the worker is stopped; what is there is kept beside it
     Restore {
-        /// A backup, or the directory with them: then the newest
+        /// A backup, or the directory with them: then the newest of a ledger that has jobs
         #[arg(long, value_name = "PATH")]
         from: PathBuf,
         /// The ledger

@@ -14,12 +14,20 @@ use crate::output;
 /// `ledger restore`.
 pub(crate) fn ledger(args: &LedgerArgs) -> Result<(), Failure> {
     let LedgerCommand::Restore { from, ledger } = &args.command;
-    let (copy, aside) = backup::restore(from, ledger)?;
-    let mut told = format!("{} is now as {}\n", ledger.display(), copy.display());
-    if let Some(aside) = aside {
+    let restored = backup::restore(from, ledger)?;
+    let mut told = format!("{} is now as {}\n", ledger.display(), restored.copy);
+    if let Some(aside) = restored.aside {
         told += &format!("what was there is kept as {}\n", aside.display());
     }
+    for other in restored.others {
+        told += &format!(
+            "another ledger has copies there, too: {other}; `--from FILE` takes that\n"
+        );
+    }
     output::print(&told)?;
+    for problem in restored.unreadable {
+        output::tell(&format!("left out: {problem:#}"));
+    }
     Ok(())
 }
 

@@ -144,7 +144,10 @@ impl Worker {
     }
 
     fn back_up(&mut self) {
-        let Some(schedule) = self.backup.as_mut().filter(|it| it.next <= Instant::now()) else {
+        // One without jobs is of no use to anybody, and may be there because the right one is not.
+        let (jobs, ..) = self.book.size();
+        let due = |it: &&mut Schedule| jobs > 0 && it.next <= Instant::now();
+        let Some(schedule) = self.backup.as_mut().filter(due) else {
             return;
         };
         schedule.next = Instant::now() + schedule.every;
@@ -192,5 +195,61 @@ fn tell(entry: &Entry) {
         Entry::Revoked { name } => info!(name, "token revoked"),
         Entry::Freed { epoch } => info!(epoch, "a loan ended without a result"),
         Entry::Lent(_) | Entry::Result(_) => {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use serde_json::json;
+
+    use super::*;
+    use crate::service::ledger::backup;
+
+    const RULES: Rules = Rules {
+        lease: 60.0,
+        target: 60.0,
+        share: 0.0,
+        first: 0,
+        salt: 0,
+    };
+
+    /// What a worker does that is started on the ledger at `path`.
+    fn start(path: &Path, backups: &Path, entries: &[Entry]) {
+        let mut ledger = Ledger::open(path).unwrap();
+        ledger.write(entries).unwrap();
+        let mut worker = Worker::new(ledger, RULES).unwrap();
+        worker.backup = Some(Schedule {
+            directory: backups.to_owned(),
+            every: Duration::from_secs(3600),
+            next: Instant::now(),
+            copying: None,
+        });
+        worker.back_up();
+        if let Some(copying) = worker.backup.unwrap().copying {
+            copying.join().unwrap();
+        }
+    }
+
+    #[test]
+    fn a_ledger_that_is_empty_does_not_come_before_one_that_is_not() {
+        let dir = tempfile::tempdir().unwrap();
+        let (path, backups) = (dir.path().join("ledger.sqlite"), dir.path().join("backups"));
+        let spec = json!({ "world": "", "fill": "forward", "rng": "pcg32", "levels": ["a"], "start": 0, "len": 10 });
+        let job = Entry::Job {
+            number: 1,
+            id: "job".into(),
+            request: serde_json::from_value(json!({ "spec": spec })).unwrap(),
+            at: 1.7e9,
+        };
+        start(&path, &backups, &[job]);
+        // It is lost, and worker is started all the same, more often than copies are kept.
+        std::fs::remove_file(&path).unwrap();
+        (0..9).for_each(|_| start(&path, &backups, &[]));
+        assert_eq!(std::fs::read_dir(&backups).unwrap().count(), 1);
+        backup::restore(&backups, &path).unwrap();
+        let book = Ledger::open(&path).unwrap().read(RULES, 0.0).unwrap();
+        assert_eq!(book.size(), (1, 1, 0));
     }
 }

@@ -55,7 +55,7 @@ pub(super) fn check_local(path: &Path) -> Result<()> {
     }
 }
 
-fn directory(path: &Path) -> PathBuf {
+pub(super) fn directory(path: &Path) -> PathBuf {
     let parent = path
         .parent()
         .filter(|parent| !parent.as_os_str().is_empty());

@@ -147,6 +147,14 @@ fn make(connection: &mut Connection, tables: &str) -> Result<()> {
     Ok(())
 }
 
+fn salt(connection: &Connection) -> Result<u64> {
+    let salt: i64 =
+        connection.query_row("SELECT value FROM facts WHERE name = 'salt'", [], |row| {
+            row.get(0)
+        })?;
+    Ok(salt as u64)
+}
+
 fn write(to: &Transaction<'_>, nodes: &mut HashMap<String, i64>, entry: &Entry) -> Result<()> {
     let run = |sql: &str, values: &[&dyn rusqlite::ToSql]| -> Result<()> {
         to.prepare_cached(sql)?.execute(values)?;

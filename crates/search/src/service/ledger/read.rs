@@ -5,20 +5,15 @@ use std::sync::Arc;
 use anyhow::{Context as _, Result};
 use rusqlite::Row;
 
-use super::Ledger;
+use super::{Ledger, salt};
 use crate::service::book::{Book, Entry, Loan, Outcome, Place, Rules, Stretch};
 use crate::service::packed::Packed;
 
 impl Ledger {
     /// Reads everything. Loans that go on get their full length anew, from `now` on.
     pub(crate) fn read(&self, rules: Rules, now: f64) -> Result<Book> {
-        let salt: i64 = self.connection.query_row(
-            "SELECT value FROM facts WHERE name = 'salt'",
-            [],
-            |row| row.get(0),
-        )?;
         let rules = Rules {
-            salt: salt as u64,
+            salt: salt(&self.connection)?,
             ..rules
         };
         let next_epoch: u64 = self.connection.query_row(

@@ -154,6 +154,11 @@ fn a_ledger_of_the_version_before_is_read() {
             .execute_batch(&format!("{before} {salt}"))
             .unwrap();
         drop(connection);
+        if !salt.is_empty() {
+            let restored = dir.path().join("restored.sqlite");
+            backup::restore(&path, &restored).unwrap();
+            assert!(Ledger::open(&restored).is_ok());
+        }
         let mut ledger = Ledger::open(&path).unwrap();
         ledger
             .write(&[job(1000), result(1, 0, 0, 1000, "a")])
@@ -206,14 +211,69 @@ fn backups_are_kept_and_restored() {
 
     ledger.write(&[result(1, 0, 0, 1000, "late")]).unwrap();
     drop(ledger);
-    let (copy, aside) = backup::restore(&backups, &path).unwrap();
-    assert_eq!(copy, copies[8]);
-    assert!(aside.unwrap().exists());
+    let restored = backup::restore(&backups, &path).unwrap();
+    assert_eq!(restored.copy.path, copies[8]);
+    assert!(restored.aside.unwrap().exists());
     let book = Ledger::open(&path).unwrap().read(RULES, 0.0).unwrap();
     assert_eq!(book.size(), (1, 1, 0));
 
     std::fs::write(&copies[8], "damaged").unwrap();
-    let damaged = format!("{:#}", backup::restore(&backups, &path).unwrap_err());
+    let damaged = format!("{:#}", backup::restore(&copies[8], &path).unwrap_err());
     assert!(damaged.contains("cannot be restored"), "{damaged}");
     assert!(Ledger::open(&path).is_ok());
+    let restored = backup::restore(&backups, &path).unwrap();
+    assert_eq!(restored.copy.path, copies[7]);
+    let left_out = format!("{:#}", restored.unreadable[0]);
+    assert!(left_out.contains(copies[8].to_str().unwrap()), "{left_out}");
+}
+
+/// One and then another were in the same place.
+#[test]
+fn copies_of_several_ledgers_are_told_apart() {
+    let dir = tempfile::tempdir().unwrap();
+    let (path, backups) = (dir.path().join("ledger.sqlite"), dir.path().join("backups"));
+    let mut copies = Vec::new();
+    for entries in [
+        vec![job(1000), result(1, 0, 0, 1000, "a")],
+        vec![job(10)],
+        vec![],
+    ] {
+        let mut ledger = Ledger::open(&path).unwrap();
+        ledger.write(&entries).unwrap();
+        for _ in 0..8 {
+            copies.push(ledger.copied().unwrap().keep(&backups).unwrap());
+            std::thread::sleep(std::time::Duration::from_millis(2));
+        }
+        drop(ledger);
+        std::fs::remove_file(&path).unwrap();
+    }
+    // As they were named when only one was reckoned with.
+    let unnamed = backups.join("ledger-0000000000001.sqlite");
+    std::fs::copy(&copies[7], &unnamed).unwrap();
+    let kept = copies.iter().filter(|copy| copy.exists()).count();
+    assert_eq!(kept, 3 * 7);
+
+    let restored = backup::restore(&backups, &path).unwrap();
+    assert_eq!(restored.copy.path, copies[15]);
+    let others: Vec<String> = restored.others.iter().map(ToString::to_string).collect();
+    assert_eq!(others.len(), 1, "{others:?}");
+    let other = format!("{} (1 job, 1 result, of ", copies[7].display());
+    assert!(others[0].starts_with(&other), "{others:?}");
+    for chosen in [&copies[7], &unnamed] {
+        let restored = backup::restore(chosen, &path).unwrap();
+        assert!(restored.others.is_empty());
+        let book = Ledger::open(&path).unwrap().read(RULES, 0.0).unwrap();
+        assert_eq!(book.size(), (1, 1, 0));
+    }
+
+    let none = dir.path().join("none");
+    std::fs::create_dir(&none).unwrap();
+    std::fs::copy(&copies[23], none.join("ledger-1.sqlite")).unwrap();
+    std::fs::write(none.join("ledger-2.sqlite"), "damaged").unwrap();
+    let error = format!("{:#}", backup::restore(&none, &path).unwrap_err());
+    let expected = format!(
+        "{} has no copy of a ledger with jobs; cannot read ",
+        none.display()
+    );
+    assert!(error.starts_with(&expected), "{error}");
 }

@@ -16,7 +16,7 @@ mod seed;
 #[cfg(test)]
 mod tests;
 pub(crate) mod view;
-mod words;
+pub(crate) mod words;
 
 use std::sync::Arc;
 

@@ -73,13 +73,13 @@ pub(super) fn ago(seconds: f64) -> String {
 }
 
 /// `1 seed`, `2 seeds`.
-pub(super) fn count(number: u64, noun: &str) -> String {
+pub(crate) fn count(number: u64, noun: &str) -> String {
     let plural = if number == 1 { "" } else { "s" };
     format!("{} {noun}{plural}", thousands(number))
 }
 
 /// A moment, in seconds since 1970, as `2026-11-23 22:05 UTC`.
-pub(super) fn moment(at: f64) -> String {
+pub(crate) fn moment(at: f64) -> String {
     let moment = jiff::Timestamp::from_second(at as i64);
     moment.map_or_else(
         |_| "at no time".to_owned(),
