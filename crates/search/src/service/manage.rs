@@ -20,9 +20,8 @@ pub(crate) fn ledger(args: &LedgerArgs) -> Result<(), Failure> {
         told += &format!("what was there is kept as {}\n", aside.display());
     }
     for other in restored.others {
-        told += &format!(
-            "another ledger has copies there, too: {other}; `--from FILE` takes that\n"
-        );
+        told +=
+            &format!("another ledger has copies there, too: {other}; `--from FILE` takes that\n");
     }
     output::print(&told)?;
     for problem in restored.unreadable {

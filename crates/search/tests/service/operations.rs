@@ -158,10 +158,8 @@ fn a_backup_is_restored() {
         "{stderr}"
     );
 
+    // What was beside the ledger that is gone does not go with the copy.
     cluster.worker.kill();
-    for beside in ["ledger.sqlite-wal", "ledger.sqlite-shm"] {
-        let _ = std::fs::remove_file(cluster.file(beside));
-    }
     std::fs::remove_file(cluster.ledger()).unwrap();
     let restored = restore();
     assert!(
@@ -169,6 +167,8 @@ fn a_backup_is_restored() {
         "{}",
         String::from_utf8_lossy(&restored.stderr)
     );
+    let told = String::from_utf8_lossy(&restored.stdout).into_owned();
+    assert!(told.contains("(1 job, "), "{told}");
     cluster.start_worker();
     wait_until("the restored job", || {
         cluster.job(&id).as_ref() == Some(&ended)

@@ -1,14 +1,15 @@
 //! Copies of the ledger, and the way back.
 
 use std::fmt;
-use std::fs::{self, File};
+use std::fs::{self, File, Permissions};
 use std::io;
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, chown};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, UNIX_EPOCH};
 
 use anyhow::{Context as _, Error, Result, bail, ensure};
 use rusqlite::backup::Backup;
-use rusqlite::{Connection, OpenFlags};
+use rusqlite::{Connection, ErrorCode, OpenFlags};
 use tempfile::NamedTempFile;
 
 use super::{KNOWN, Ledger, VERSION, disk, salt};
@@ -19,6 +20,8 @@ use crate::service::{now, token};
 const KEEP: usize = 7;
 const PREFIX: &str = "ledger-";
 const SUFFIX: &str = ".sqlite";
+/// What SQLite has beside a database `x`: `x-wal` and so on. Beside another, it would be taken for a part of that.
+const BESIDE: [&str; 3] = ["-wal", "-shm", "-journal"];
 /// Loans of a backup were numbered on after it was made; numbers beyond these were never given.
 const SKIPPED_EPOCHS: u64 = 1 << 32;
 
@@ -160,19 +163,7 @@ pub(crate) fn restore(from: &Path, ledger: &Path) -> Result<Restored> {
     let copy = prepare(part.path(), &path)
         .with_context(|| format!("{} cannot be restored", path.display()))?;
     part.as_file().sync_all()?;
-    let aside = if ledger.exists() {
-        // Fails if somebody has it open, and leaves nothing in files beside it.
-        let current = Connection::open(ledger)?;
-        current
-            .pragma_update(None, "journal_mode", "DELETE")
-            .with_context(|| format!("{} is in use; stop the worker first", ledger.display()))?;
-        current.close().map_err(|(_, error)| error)?;
-        let aside = ledger.with_extension(format!("before-{}", now() as u64));
-        fs::rename(ledger, &aside)?;
-        Some(aside)
-    } else {
-        None
-    };
+    let aside = set_aside(ledger)?;
     let there = part.persist(ledger);
     there.with_context(|| format!("cannot write {}", ledger.display()))?;
     Ok(Restored {
@@ -215,11 +206,17 @@ fn look(path: &Path) -> Result<Copy> {
     )
 }
 
-/// The copy in a directory of this machine.
+/// The copy in a directory of this machine, readable for whom the directory belongs to, as worker is.
 fn local(copy: &Path, directory: &Path) -> Result<NamedTempFile> {
     let local = || {
         let mut part = NamedTempFile::with_prefix_in("restoring-", directory)?;
         io::copy(&mut File::open(copy)?, part.as_file_mut())?;
+        fs::set_permissions(part.path(), Permissions::from_mode(0o600))?;
+        // Only root can give it to somebody else, and only root need do so.
+        if nix::unistd::geteuid().is_root() {
+            let owner = fs::metadata(directory)?;
+            chown(part.path(), Some(owner.uid()), Some(owner.gid()))?;
+        }
         anyhow::Ok(part)
     };
     local().with_context(|| format!("cannot copy {} to {}", copy.display(), directory.display()))
@@ -245,4 +242,49 @@ fn prepare(part: &Path, copy: &Path) -> Result<Copy> {
          COMMIT;"
     ))?;
     Copy::look(copy, &connection)
+}
+
+/// Moves the ledger out of the way with all that is beside it, whether it is sound or not. Returns where to, if there was anything.
+fn set_aside(ledger: &Path) -> Result<Option<PathBuf>> {
+    if ledger.exists() {
+        close(ledger)?;
+    }
+    let aside = ledger.with_extension(format!("before-{}", (now() * 1000.0) as u64));
+    let mut moved = false;
+    for end in [""].iter().chain(&BESIDE) {
+        let (from, to) = (with_end(ledger, end), with_end(&aside, end));
+        match fs::rename(&from, &to) {
+            Ok(()) => moved = true,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => {
+                return Err(error).with_context(|| format!("cannot move {}", from.display()));
+            }
+        }
+    }
+    Ok(moved.then_some(aside))
+}
+
+fn with_end(path: &Path, end: &str) -> PathBuf {
+    let mut path = path.as_os_str().to_owned();
+    path.push(end);
+    path.into()
+}
+
+/// Has SQLite enter in the ledger what is beside it, as far as it is sound. Fails if somebody has it open, or if that cannot be seen.
+fn close(ledger: &Path) -> Result<()> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE;
+    let closed = Connection::open_with_flags(ledger, flags)
+        .and_then(|current| current.pragma_update(None, "journal_mode", "DELETE"));
+    let Err(error) = closed else {
+        return Ok(());
+    };
+    match error.sqlite_error_code() {
+        Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => {
+            bail!("{} is in use; stop the worker first", ledger.display())
+        }
+        Some(ErrorCode::CannotOpen | ErrorCode::PermissionDenied | ErrorCode::ReadOnly) => {
+            Err(error).with_context(|| format!("cannot open {}", ledger.display()))
+        }
+        _ => Ok(()),
+    }
 }

@@ -277,3 +277,72 @@ fn copies_of_several_ledgers_are_told_apart() {
     );
     assert!(error.starts_with(&expected), "{error}");
 }
+
+/// Whatever is left of a ledger is set aside whole, and nothing of it gets into what is restored.
+#[test]
+fn a_ledger_that_is_damaged_makes_way() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("ledger.sqlite");
+    let mut ledger = Ledger::open(&path).unwrap();
+    ledger.write(&[job(1000)]).unwrap();
+    let copy = ledger
+        .copied()
+        .unwrap()
+        .keep(&dir.path().join("backups"))
+        .unwrap();
+    drop(ledger);
+
+    let damage = vec![7u8; 8192];
+    let mut cut = std::fs::read(&path).unwrap();
+    cut[100..].fill(7);
+    let cases = [
+        ("no database", Some(&damage[..]), "-wal"),
+        ("a database in its first bytes", Some(&cut[..]), "-shm"),
+        ("lost", None, "-wal"),
+        ("lost in the midst of a transaction", None, "-journal"),
+    ];
+    for (case, left, beside) in cases {
+        let _ = std::fs::remove_file(&path);
+        if let Some(left) = left {
+            std::fs::write(&path, left).unwrap();
+        }
+        let stale = dir.path().join(format!("ledger.sqlite{beside}"));
+        std::fs::write(&stale, "stale").unwrap();
+        let restored = backup::restore(&copy, &path).unwrap();
+        let aside = restored.aside.unwrap();
+        assert!(!stale.exists(), "{case}");
+        assert_eq!(aside.exists(), left.is_some(), "{case}");
+        if left.is_none() {
+            let moved = format!("{}{beside}", aside.display());
+            assert_eq!(std::fs::read(moved).unwrap(), b"stale", "{case}");
+        }
+        let book = Ledger::open(&path).unwrap().read(RULES, 0.0).unwrap();
+        assert_eq!(book.size(), (1, 1, 0), "{case}");
+    }
+}
+
+#[test]
+fn what_root_restores_belongs_to_whom_the_directory_does() {
+    use std::os::unix::fs::{MetadataExt as _, chown};
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("ledger.sqlite");
+    let mut ledger = Ledger::open(&path).unwrap();
+    ledger.write(&[job(1000)]).unwrap();
+    let copy = ledger
+        .copied()
+        .unwrap()
+        .keep(&dir.path().join("backups"))
+        .unwrap();
+    let place = dir.path().join("place");
+    std::fs::create_dir(&place).unwrap();
+    if chown(&place, Some(1000), Some(1001)).is_err() {
+        eprintln!("SKIPPED: only root can give a directory away");
+        return;
+    }
+    backup::restore(&copy, &place.join("ledger.sqlite")).unwrap();
+    let found = std::fs::metadata(place.join("ledger.sqlite")).unwrap();
+    assert_eq!(
+        (found.uid(), found.gid(), found.mode() & 0o777),
+        (1000, 1001, 0o600)
+    );
+}
