@@ -42,8 +42,9 @@ const TOOLS: &[(&str, &str)] = &[
 ];
 
 /// What no package brings, since it is the machine that has to be set up.
-const BY_THE_MACHINE: [&str; 2] = [
+const BY_THE_MACHINE: [&str; 3] = [
     "ARM64 programs handed to QEMU (binfmt_misc)",
+    "newuidmap",
     "user ids to map (newuidmap, /etc/subuid)",
 ];
 
