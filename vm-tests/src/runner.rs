@@ -459,7 +459,9 @@ mod tests {
             machines: Vec::new(),
             gateway: None,
         };
-        let listens = r#"echo '{"at":0,"machine":null,"event":"listening"}'; kill -9 $$"#;
+        // It must have read what it is given, or the lab could not be launched.
+        let listens =
+            r#"read -r _; echo '{"at":0,"machine":null,"event":"listening"}'; kill -9 $$"#;
         let supervisor = ["sh", "-c", listens].map(str::to_owned);
         let name = format!("{name}-{}", process::id());
         Standing {
