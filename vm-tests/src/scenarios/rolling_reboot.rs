@@ -13,7 +13,7 @@ pub(super) const SCENARIO: Scenario = Scenario {
     cluster: EIGHT_PI,
     nodes: THREE,
     stock: Stock::None,
-    measured: None,
+    measured: Some(564),
     expects: &[],
     on: On::Cluster(run),
 };
