@@ -378,6 +378,17 @@ pub(crate) const REQUIREMENTS: &[Requirement] = &[
         }],
     },
     Requirement {
+        name: "busybox",
+        why: "the image of this machine's Redis starts by a script",
+        scope: Scope::Containers,
+        probe: Probe::Program {
+            name: "busybox",
+            ask: &[],
+            least: &[],
+        },
+        packages: &[package("busybox-static")],
+    },
+    Requirement {
         name: "Docker Compose",
         why: "it starts the search service on one machine",
         scope: Scope::Containers,

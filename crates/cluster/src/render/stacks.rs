@@ -210,7 +210,6 @@ pub fn seeds(cluster: &Cluster, images: &Images) -> String {
         "engine": engine(&image("seed-web"), &on_node(&cluster.first_manager().name)),
         "messages": {
             "image": reference(cluster, images, "redis"),
-            "entrypoint": ["/usr/bin/redis-server"],
             "command": ["/etc/redis.conf"],
             "configs": [{ "source": "redis-conf", "target": "/etc/redis.conf" }],
             "user": format!("{NOBODY}:{NOBODY}"),

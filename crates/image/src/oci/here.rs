@@ -18,12 +18,15 @@ pub fn redis_of_here(version: &str, out: &Path) -> Result<()> {
         let path = Path::new("/").join(program);
         ensure!(
             path.exists(),
-            "{} is missing: apt-get install redis-server",
+            "{} is missing: apt-get install redis-server busybox-static",
             path.display()
         );
         for path in local::libraries(&path)?.into_iter().chain([path]) {
             files = local::with_file(files, &path)?;
         }
+    }
+    for (path, content) in REDIS.config {
+        files = files.file(path, 0o644, *content);
     }
     let image = Image {
         name: REDIS.name,

@@ -157,13 +157,18 @@ struct Recipe {
 const REDIS: Recipe = Recipe {
     name: "redis",
     description: "Redis, the queue of the search service",
-    packages: &["redis-server", "redis-tools"],
-    programs: &["usr/bin/redis-server", "usr/bin/redis-cli"],
-    config: &[],
+    packages: &["busybox-static", "redis-server", "redis-tools"],
+    programs: &[
+        "usr/bin/busybox",
+        "usr/bin/redis-check-aof",
+        "usr/bin/redis-cli",
+        "usr/bin/redis-server",
+    ],
+    config: &[("usr/bin/redis-start", REDIS_START)],
     run: Run {
+        entrypoint: &["/usr/bin/busybox", "sh", "/usr/bin/redis-start"],
         // There is nobody on a container's own loopback to protect it for.
-        entrypoint: &["/usr/bin/redis-server", "--protected-mode", "no"],
-        arguments: &[],
+        arguments: &["--protected-mode", "no"],
         user: SERVICE_USER,
         environment: &[],
         ports: &[6379],
@@ -172,6 +177,9 @@ const REDIS: Recipe = Recipe {
         health: &["/usr/bin/redis-cli", "-e", "ping"],
     },
 };
+
+/// Starts Redis in its directory of data, as a power cut has left it.
+const REDIS_START: &str = include_str!("redis-start.sh");
 
 const REGISTRY: Recipe = Recipe {
     name: "registry",

@@ -1,5 +1,6 @@
 use std::collections::BTreeMap;
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 use std::process::Command;
 
@@ -127,6 +128,108 @@ fn nobody_is_root_and_services_can_be_asked() {
     }
 }
 
+/// What Redis has kept is in `appendonlydir`; its last file, the one that grows, ends as a power cut has left it.
+#[test]
+fn redis_starts_whatever_a_power_cut_has_left() {
+    if Command::new("redis-server")
+        .arg("--version")
+        .output()
+        .is_err()
+    {
+        eprintln!("SKIPPED: redis-server is not installed");
+        return;
+    }
+    let set = |key: &str| format!("*3\r\n$3\r\nSET\r\n$1\r\n{key}\r\n$1\r\n1\r\n");
+    let whole = format!("{}{}", set("a"), set("b"));
+    for (case, grown, manifest, keys) in [
+        ("nothing was lost", whole.clone(), None, Some(2)),
+        (
+            "the end is missing",
+            whole[..whole.len() - 5].to_owned(),
+            None,
+            Some(1),
+        ),
+        (
+            "the end is zeros",
+            format!("{}{}", set("a"), "\0".repeat(700)),
+            None,
+            Some(1),
+        ),
+        ("all of it is zeros", "\0".repeat(700), None, Some(0)),
+        (
+            "nobody knows what there is",
+            whole.clone(),
+            Some("\0\0\0"),
+            Some(0),
+        ),
+    ] {
+        let dir = tempfile::tempdir().unwrap();
+        let kept = dir.path().join("appendonlydir");
+        fs::create_dir(&kept).unwrap();
+        let known = "file appendonly.aof.1.incr.aof seq 1 type i\n";
+        fs::write(
+            kept.join("appendonly.aof.manifest"),
+            manifest.unwrap_or(known),
+        )
+        .unwrap();
+        fs::write(kept.join("appendonly.aof.1.incr.aof"), grown).unwrap();
+        assert_eq!(keys_after_a_start(dir.path()), keys, "{case}");
+    }
+    let fresh = tempfile::tempdir().unwrap();
+    assert_eq!(keys_after_a_start(fresh.path()), Some(0), "the first start");
+}
+
+/// How many keys Redis has when it has been started in `dir` by the image's script; nothing if it does not start.
+fn keys_after_a_start(dir: &Path) -> Option<usize> {
+    // The image has busybox for what the shell does not do by itself.
+    let programs = dir.join("programs");
+    fs::create_dir(&programs).unwrap();
+    let busybox = programs.join("busybox");
+    fs::write(&busybox, "#!/bin/sh\nexec \"$@\"\n").unwrap();
+    fs::set_permissions(&busybox, fs::Permissions::from_mode(0o755)).unwrap();
+    let script = dir.join("redis-start");
+    fs::write(&script, REDIS_START).unwrap();
+    let path = format!("{}:{}", programs.display(), std::env::var("PATH").unwrap());
+    let socket = dir.join("socket").display().to_string();
+    let mut redis = Command::new("sh")
+        .arg(&script)
+        .args([
+            "--port",
+            "0",
+            "--unixsocket",
+            &socket,
+            "--appendonly",
+            "yes",
+        ])
+        .current_dir(dir)
+        .env("PATH", path)
+        .stdout(fs::File::create(dir.join("log")).unwrap())
+        .spawn()
+        .unwrap();
+    let ask = || {
+        let answer = Command::new("redis-cli")
+            .args(["-s", &socket, "dbsize"])
+            .output();
+        let answer = answer.ok().filter(|answer| answer.status.success())?;
+        String::from_utf8_lossy(&answer.stdout).trim().parse().ok()
+    };
+    let keys = loop {
+        if redis.try_wait().unwrap().is_some() {
+            let log = fs::read_to_string(dir.join("log")).unwrap();
+            eprintln!("{log}");
+            break None;
+        }
+        if let Some(keys) = ask() {
+            break Some(keys);
+        }
+        std::thread::sleep(std::time::Duration::from_millis(20));
+    };
+    // It has ended already where it did not start.
+    let _ = redis.kill();
+    redis.wait().unwrap();
+    keys
+}
+
 #[test]
 fn the_parts_of_the_search_share_their_layer() {
     let dir = tempfile::tempdir().unwrap();
@@ -164,6 +267,7 @@ fn programs_from_debian_start() {
     for (recipe, program, expected) in [
         (&REDIS, "usr/bin/redis-server", "Redis server v="),
         (&REDIS, "usr/bin/redis-cli", "redis-cli "),
+        (&REDIS, "usr/bin/busybox", "BusyBox v"),
         (&REGISTRY, "usr/bin/busybox", "BusyBox v"),
         (
             &REGISTRY,
