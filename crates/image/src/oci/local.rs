@@ -82,14 +82,22 @@ pub(super) fn with_file(layer: Layer, path: &Path) -> Result<Layer> {
 
 /// Whatever the loader would give a program: files at the paths where the loader looks.
 pub(super) fn libraries(program: &Path) -> Result<BTreeSet<PathBuf>> {
-    let output = Command::new("ldd").arg(program).output();
+    let output = Command::new("ldd").arg(program).env("LC_ALL", "C").output();
     let output = output.context("cannot run ldd")?;
     let said = String::from_utf8_lossy(&output.stdout);
-    if !output.status.success() && !said.contains("statically linked") {
+    if !output.status.success() {
         let why = String::from_utf8_lossy(&output.stderr);
+        if is_about_a_static_program(&said, &why) {
+            return Ok(BTreeSet::new());
+        }
         bail!("ldd {}: {}{}", program.display(), said.trim(), why.trim());
     }
     listed(&said).with_context(|| program.display().to_string())
+}
+
+/// glibc's `ldd` calls a program that needs no loader a failure, in one of two ways; the second is an error message.
+fn is_about_a_static_program(said: &str, why: &str) -> bool {
+    said.contains("statically linked") || why.trim() == "not a dynamic executable"
 }
 
 /// What `ldd` says, which is `NAME => PATH (ADDRESS)` or, for the loader itself, `PATH (ADDRESS)`.
@@ -121,8 +129,28 @@ mod tests {
         ];
         assert_eq!(listed(said)?, paths.map(PathBuf::from).into());
         assert!(listed("\tstatically linked\n")?.is_empty());
+        assert!(is_about_a_static_program(
+            "",
+            "\tnot a dynamic executable\n"
+        ));
+        assert!(!is_about_a_static_program("", "ldd: ./x: No such file\n"));
         let missing = listed("\tlibslirp.so.0 => not found\n").expect_err("missing");
         assert!(missing.to_string().contains("libslirp.so.0"));
+        Ok(())
+    }
+
+    #[test]
+    fn a_static_program_needs_nothing() -> Result<()> {
+        let dir = tempfile::tempdir()?;
+        let source = dir.path().join("program.c");
+        fs::write(&source, "int main(void) { return 0; }\n")?;
+        for how in ["-static", "-static-pie"] {
+            let program = dir.path().join(how);
+            let mut compile = Command::new("cc");
+            compile.args([how, "-o"]).args([&program, &source]);
+            assert!(compile.status()?.success());
+            assert!(libraries(&program)?.is_empty(), "{how}");
+        }
         Ok(())
     }
 
