@@ -183,7 +183,7 @@ fn printed(program: &Path, args: &[&str]) -> Option<String> {
 /// # Errors
 /// The compiler's, with the end of its log; or a program that is not what the nodes can run.
 pub(crate) fn build(choice: &Choice) -> Result<Programs> {
-    let target_dir = project::target_dir().join("cross");
+    let target_dir = target_dir(choice.toolchain);
     let mut command = command(choice.toolchain, &target_dir);
     command
         .args(["build", "--locked", "--release", "--target", TARGET])
@@ -206,7 +206,7 @@ pub(crate) fn build(choice: &Choice) -> Result<Programs> {
 /// # Errors
 /// As [`build`].
 pub(crate) fn build_operator(choice: &Choice) -> Result<PathBuf> {
-    let target_dir = project::target_dir().join("cross");
+    let target_dir = target_dir(choice.toolchain);
     let mut command = command(choice.toolchain, &target_dir);
     command
         .args(["build", "--locked", "--release", "--target", TARGET])
@@ -224,13 +224,13 @@ pub(crate) fn build_operator(choice: &Choice) -> Result<PathBuf> {
 /// The compiler's, with the end of its log.
 pub(crate) fn build_for_host() -> Result<HostPrograms> {
     let target = format!("{}-unknown-linux-gnu", std::env::consts::ARCH);
-    let target_dir = project::target_dir().join("host");
+    let target_dir = target_dir(Toolchain::Native);
     let mut command = project::cargo();
     command
         .env("CARGO_TARGET_DIR", &target_dir)
         .env_remove("RUSTFLAGS")
         .env("CARGO_ENCODED_RUSTFLAGS", remapped().join("\x1f"))
-        .env("CFLAGS", c_flags())
+        .env(format!("CFLAGS_{}", target.replace('-', "_")), c_flags())
         .args(["build", "--locked", "--release", "--target", &target])
         .args(["--package", "bramble-cli", "--package", "bramble-search"]);
     project::run_logged(&mut command, &project::log_path("host-build")?)?;
@@ -238,6 +238,15 @@ pub(crate) fn build_for_host() -> Result<HostPrograms> {
     Ok(HostPrograms {
         bramble: out.join("bramble"),
         search: out.join("bramble-search"),
+    })
+}
+
+/// One for all kinds of machines: the macros and build scripts that they have in common are compiled once. A container may
+/// have another C library than this machine, and could not run what was compiled here.
+fn target_dir(toolchain: Toolchain) -> PathBuf {
+    project::target_dir().join(match toolchain {
+        Toolchain::Native | Toolchain::Debian => "programs",
+        Toolchain::Cross => "cross",
     })
 }
 
