@@ -3,10 +3,12 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use serde::Deserialize;
+
 use crate::cli::MergeArgs;
 use crate::failure::Failure;
 use crate::output;
-use crate::report::{LevelReport, Report};
+use crate::report::{LevelReport, Report, VERSION};
 use crate::spec::SEEDS;
 use crate::tally::Tally;
 
@@ -25,11 +27,23 @@ pub(crate) fn main(args: &MergeArgs) -> Result<(), Failure> {
     Ok(())
 }
 
+#[derive(Deserialize)]
+struct Versioned {
+    version: u32,
+}
+
 fn read(path: &Path) -> Result<Report, Failure> {
     let fail = |problem: String| Failure::Usage(format!("{}: {problem}", path.display()));
     let text = std::fs::read_to_string(path).map_err(|error| fail(error.to_string()))?;
-    let report: Report = serde_json::from_str(&text)
-        .map_err(|error| fail(format!("this is no report of `run --json`: {error}")))?;
+    let no_report = |error| fail(format!("this is no report of `run --json`: {error}"));
+    // Before anything else is read: another version may have other fields.
+    let Versioned { version } = serde_json::from_str(&text).map_err(no_report)?;
+    if version != VERSION {
+        return Err(fail(format!(
+            "this report has version {version}, and only {VERSION} is known here: merge it with the bramble-search that wrote it"
+        )));
+    }
+    let report: Report = serde_json::from_str(&text).map_err(no_report)?;
     for level in &report.levels {
         let fail = |problem| fail(format!("level {:?}: {problem}", level.level));
         if level.len > SEEDS || u64::from(level.start) + level.len > SEEDS {

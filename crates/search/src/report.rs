@@ -9,6 +9,9 @@ use sha2::{Digest as _, Sha256};
 use crate::spec::Spec;
 use crate::tally::Tally;
 
+/// Of reports: what they have, and what it means.
+pub(crate) const VERSION: u32 = 1;
+
 /// The answer to a [`Spec`].
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Report {
@@ -93,7 +96,7 @@ pub(crate) fn rate(seeds: u64, seconds: f64) -> f64 {
 impl Report {
     pub(crate) fn new(levels: Vec<LevelReport>) -> Self {
         Report {
-            version: 1,
+            version: VERSION,
             search: None,
             levels,
             nodes: None,

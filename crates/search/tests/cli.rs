@@ -222,7 +222,11 @@ fn parts_merge_to_the_whole() {
 
     let other = part("other.json", "default", "pcg32", 67_000, 10);
     let far = part("far.json", "default", "dotnet", 70_000, 10);
+    let newer = dir.path().join("newer.json");
+    std::fs::write(&newer, r#"{"version": 2, "tiers": []}"#).unwrap();
+    let newer = newer.to_str().unwrap().to_owned();
     for (parts, expected) in [
+        ([&a, &newer], "newer.json: this report has version 2"),
         ([&a, &whole], "overlap"),
         ([&a, &far], "leave a gap"),
         ([&a, &other], "different searches"),
