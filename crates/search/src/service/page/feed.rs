@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use anyhow::Result;
 use tokio::sync::watch;
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, timeout};
 use tracing::{info, warn};
 
 use super::super::explainer::Explainer;
@@ -71,7 +71,11 @@ async fn follow(
             engine: machines.borrow().clone(),
         };
         views.send_replace(Arc::new(view));
-        sleep(if page.clients() > 0 { BUSY } else { QUIET }).await;
+        sleep(BUSY).await;
+        if page.clients() == 0 {
+            // Whether somebody asks or not.
+            let _ = timeout(QUIET - BUSY, page.look.notified()).await;
+        }
     }
 }
 

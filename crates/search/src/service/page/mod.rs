@@ -19,6 +19,7 @@ pub(crate) mod view;
 pub(crate) mod words;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::extract::{Path, Query, Request, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
@@ -27,7 +28,8 @@ use axum::response::{IntoResponse, Redirect, Response};
 use axum::routing::get;
 use axum::{Extension, Router};
 use serde::Deserialize;
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::{Notify, Semaphore, watch};
+use tokio::time::timeout;
 use tracing::warn;
 
 use super::crowd::Crowd;
@@ -40,9 +42,14 @@ use view::View;
 const POLICY: &str = "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self'; \
     connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'";
 
+/// How long somebody waits to be told that there is no such search.
+const PATIENCE: Duration = Duration::from_secs(3);
+
 /// What the page is made from.
 pub(crate) struct Page {
     views: watch::Receiver<Arc<View>>,
+    /// Asks for a new view before its time.
+    look: Notify,
     /// Turns true when the process is to end.
     stopping: watch::Receiver<bool>,
     explainer: Arc<Explainer>,
@@ -73,6 +80,7 @@ impl Page {
     ) -> Arc<Self> {
         Arc::new(Page {
             views,
+            look: Notify::new(),
             stopping,
             explainer,
             clients: Arc::new(Semaphore::new(live::MOST_CLIENTS)),
@@ -82,6 +90,21 @@ impl Page {
 
     fn view(&self) -> Arc<View> {
         self.views.borrow().clone()
+    }
+
+    /// A view with that search, if there is one: it may be younger than the last look, and than one that is under way.
+    async fn view_with(&self, job: Option<&str>) -> Arc<View> {
+        let mut views = self.views.clone();
+        for _ in 0..2 {
+            if job.is_none() || views.borrow_and_update().job(job).is_some() {
+                break;
+            }
+            self.look.notify_one();
+            if !matches!(timeout(PATIENCE, views.changed()).await, Ok(Ok(()))) {
+                break;
+            }
+        }
+        views.borrow().clone()
     }
 
     /// A place to look on from, if there is one left for them.
@@ -134,7 +157,7 @@ async fn guard(request: Request, next: Next) -> Response {
 }
 
 async fn index(State(page): Shared, Query(which): Query<Which>) -> Response {
-    let view = page.view();
+    let view = page.view_with(which.job.as_deref()).await;
     match (view.job(which.job.as_deref()), which.job) {
         (None, Some(id)) => missing(&format!("There is no search {id:?}.")),
         (job, _) => html::page(&view, job.map(Arc::as_ref)).into_response(),
@@ -181,8 +204,8 @@ async fn explain(
     Query(which): Query<Which>,
     headers: HeaderMap,
 ) -> Response {
-    let view = page.view();
     let id = which.job.filter(|id| !id.is_empty());
+    let view = page.view_with(id.as_deref()).await;
     let Some(shown) = view.job(id.as_deref()) else {
         return missing("There is no such search.");
     };

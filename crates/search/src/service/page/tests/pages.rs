@@ -53,6 +53,14 @@ fn every_answer_is_guarded() {
 }
 
 #[test]
+fn a_search_is_there_as_soon_as_it_was_submitted() {
+    let submitted = sample::running();
+    let path = format!("/?job={}", submitted.job.id);
+    let server = Server::finding(View::default(), sample::view(submitted));
+    assert_eq!(get(&server, &path, BROWSER).0, 200);
+}
+
+#[test]
 fn what_is_not_there_is_said_to_be_so() {
     let server = Server::showing(sample::view(sample::running()));
     let cases = [

@@ -44,11 +44,24 @@ fn spec() -> Spec {
 
 impl Server {
     pub(super) fn showing(view: View) -> Server {
+        Server::finding(view.clone(), view)
+    }
+
+    /// Shows `view` until it is asked for a new one, which then is `next`.
+    pub(super) fn finding(view: View, next: View) -> Server {
         let (views, receiver) = watch::channel(Arc::new(view));
         let (stop, stopping) = watch::channel(false);
         let explainer = Explainer::new(Arc::new(|_| Box::pin(async { Ok(Some(spec())) })));
-        let router = router(Page::new(receiver, stopping, explainer));
+        let page = Page::new(receiver, stopping, explainer);
+        let router = router(page.clone());
         let runtime = Runtime::new().unwrap();
+        let (looks, next) = (views.clone(), Arc::new(next));
+        runtime.spawn(async move {
+            loop {
+                page.look.notified().await;
+                looks.send_replace(next.clone());
+            }
+        });
         let listener = runtime.block_on(TcpListener::bind("127.0.0.1:0")).unwrap();
         let address = listener.local_addr().unwrap().to_string();
         runtime.spawn(async move { axum::serve(listener, router).await });
