@@ -230,6 +230,7 @@ pub(crate) fn build_for_host() -> Result<HostPrograms> {
         .env("CARGO_TARGET_DIR", &target_dir)
         .env_remove("RUSTFLAGS")
         .env("CARGO_ENCODED_RUSTFLAGS", remapped().join("\x1f"))
+        .env_remove("CFLAGS")
         .env(format!("CFLAGS_{}", target.replace('-', "_")), c_flags())
         .args(["build", "--locked", "--release", "--target", &target])
         .args(["--package", "bramble-cli", "--package", "bramble-search"]);
@@ -259,6 +260,7 @@ fn command(toolchain: Toolchain, target_dir: &Path) -> Command {
         .current_dir(project::root())
         .env("CARGO_TARGET_DIR", target_dir)
         .env_remove("RUSTFLAGS")
+        .env_remove("CFLAGS")
         .env("CARGO_ENCODED_RUSTFLAGS", rust_flags().join("\x1f"));
     if toolchain == Toolchain::Debian {
         command.env("RUSTC", DEBIAN_RUSTC);
