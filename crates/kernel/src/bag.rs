@@ -11,6 +11,9 @@ pub(crate) trait Bag<const W: usize>: Copy {
     /// Takes out the `k`-th member, counted from 0. If there are not so many, the answer is any number below `64 * W`
     /// and the bag is spoilt.
     fn take(&mut self, k: u8) -> usize;
+
+    /// How many members are below one of them.
+    fn rank(&self, member: usize) -> u8;
 }
 
 /// With the instructions for just this, which x86-64 has had since 2013.
@@ -46,6 +49,78 @@ impl<const W: usize> Bag<W> for Deposited<W> {
         let bit = unsafe { core::arch::x86_64::_pdep_u64(1 << (k & 63), chosen) };
         self.0[at % W] = chosen ^ bit;
         at % W * 64 + (bit.trailing_zeros() & 63) as usize
+    }
+
+    #[inline(always)]
+    fn rank(&self, member: usize) -> u8 {
+        let mut lower = 0;
+        for index in 0..W {
+            // All of a word if there are more than it has.
+            let bits = member.saturating_sub(64 * index).min(64) as u32;
+            // SAFETY: as above.
+            let below = unsafe { core::arch::x86_64::_bzhi_u64(self.0[index], bits) };
+            lower += below.count_ones();
+        }
+        lower as u8
+    }
+}
+
+/// One after the other, with as much room behind them. Taking one out is moving the rest by a byte, some registers at a time.
+#[cfg(any(test, target_arch = "aarch64"))]
+#[derive(Clone, Copy)]
+pub(crate) struct Listed<const W: usize> {
+    list: [[u8; 128]; W],
+    /// How many times 64 of these are moved.
+    words: usize,
+}
+
+#[cfg(any(test, target_arch = "aarch64"))]
+impl<const W: usize> Listed<W> {
+    /// What is not in the list is above all that may be.
+    const END: u8 = u8::MAX;
+}
+
+#[cfg(any(test, target_arch = "aarch64"))]
+impl<const W: usize> Bag<W> for Listed<W> {
+    #[inline(always)]
+    fn new(members: Set<W>) -> Self {
+        let mut list = [[Self::END; 128]; W];
+        for (slot, member) in list.as_flattened_mut().iter_mut().zip(members.iter()) {
+            *slot = member as u8;
+        }
+        let words = members.len().div_ceil(64) as usize;
+        Listed { list, words }
+    }
+
+    #[inline(always)]
+    fn members(&self) -> Set<W> {
+        let members = self.list.as_flattened().iter().map(|&member| member.into());
+        members
+            .take_while(|&member| member != usize::from(Self::END))
+            .collect()
+    }
+
+    #[inline(always)]
+    fn take(&mut self, k: u8) -> usize {
+        let k = usize::from(k) & (64 * W - 1);
+        let list = self.list.as_flattened_mut();
+        let member = list[k];
+        for first in (k..).step_by(64).take(self.words.min(W)) {
+            list.copy_within(first + 1..first + 65, first);
+        }
+        usize::from(member) & (64 * W - 1)
+    }
+
+    #[inline(always)]
+    fn rank(&self, member: usize) -> u8 {
+        let (words, _) = self.list.as_flattened().as_chunks::<64>();
+        let lower = words.iter().take(self.words).map(|word| {
+            let lower = word
+                .iter()
+                .map(|&other| u8::from(usize::from(other) < member));
+            lower.fold(0, u8::wrapping_add)
+        });
+        lower.fold(0, u8::wrapping_add)
     }
 }
 
@@ -91,6 +166,13 @@ impl<const W: usize> Bag<W> for Counted<W> {
         let bit = IN_BYTE[usize::from(*bits) << 3 | rank];
         *bits &= !(1 << bit);
         byte * 8 + usize::from(bit)
+    }
+
+    #[inline(always)]
+    fn rank(&self, member: usize) -> u8 {
+        let byte = (member / 8) & (8 * W - 1);
+        let lower = self.bits.as_flattened()[byte] & ((1 << (member % 8)) - 1);
+        self.before.as_flattened()[byte].wrapping_add(lower.count_ones() as u8)
     }
 }
 
@@ -168,6 +250,9 @@ mod tests {
         let mut left = members.to_vec();
         for choice in choices.iter().cycle() {
             assert_eq!(bag.members(), left.iter().copied().collect());
+            for (rank, &member) in left.iter().enumerate() {
+                assert_eq!(usize::from(bag.rank(member)), rank);
+            }
             if left.is_empty() {
                 break;
             }
@@ -193,6 +278,7 @@ mod tests {
             let is_in = |member: &usize| words[member / 64] >> (member % 64) & 1 == 1;
             let members: Vec<usize> = (0..255usize).filter(is_in).collect();
             check::<Counted<4>>(&members, &choices);
+            check::<Listed<4>>(&members, &choices);
             #[cfg(target_arch = "x86_64")]
             if std::is_x86_feature_detected!("bmi2") {
                 check::<Deposited<4>>(&members, &choices);

@@ -4,11 +4,13 @@ use bramble_world::Table;
 
 #[cfg(target_arch = "x86_64")]
 use crate::bag::Deposited;
+#[cfg(target_arch = "aarch64")]
+use crate::bag::Listed;
 use crate::bag::{Bag, Counted};
 use crate::demand::Demand;
 #[cfg(target_arch = "aarch64")]
 use crate::fill::Sliced;
-use crate::fill::{Bags, Block, End, Fill, History, Open, place};
+use crate::fill::{Bags, Block, End, Fill, History, Open, Sets, place, place_gifts};
 use crate::lanes::MAX_LANES;
 use crate::machine::Machine;
 use crate::rng::Rng;
@@ -35,24 +37,48 @@ impl<const W: usize> Outcomes<W> {
 pub(crate) type Engine<const W: usize> =
     fn(Fill, &Table<W>, &[u32; LANES], Option<&Demand<W>>, &mut Outcomes<W>);
 
-/// The engines for a machine, each with its draws by `R`.
-pub(crate) fn engine<const W: usize, R: Rng<LANES>, One: Rng<1>>(machine: Machine) -> Engine<W> {
+/// An engine for a machine, with its draws by `R`. One that is to tell of gifts alone is faster; it meets no demands, and for some
+/// fills there is none, so that another is as good.
+pub(crate) fn engine<const W: usize, R: Rng<LANES>, One: Rng<1>>(
+    machine: Machine,
+    fill: Fill,
+    known: Known,
+) -> Engine<W> {
+    let gifts = known == Known::Gifts && fill.can_follow_gifts();
     match machine {
         Machine::Scalar => one_by_one::<W, One>,
-        #[cfg(target_arch = "aarch64")]
-        Machine::Baseline => run::<W, R, Counted<W>, Sliced<W, LANES>>,
-        #[cfg(not(target_arch = "aarch64"))]
-        Machine::Baseline => run::<W, R, Counted<W>, Bags<W, LANES, Counted<W>>>,
+        Machine::Baseline if gifts => baseline::<W, R, true>,
+        Machine::Baseline => baseline::<W, R, false>,
         #[cfg(target_arch = "x86_64")]
-        Machine::Avx2 => avx2::<W, R>,
+        Machine::Avx2 if gifts => avx2::<W, R, true>,
         #[cfg(target_arch = "x86_64")]
-        Machine::Avx512 => avx512::<W, R>,
+        Machine::Avx2 => avx2::<W, R, false>,
+        #[cfg(target_arch = "x86_64")]
+        Machine::Avx512 if gifts => avx512::<W, R, true>,
+        #[cfg(target_arch = "x86_64")]
+        Machine::Avx512 => avx512::<W, R, false>,
     }
+}
+
+/// What of a seed is known when an engine is done with it, beside how it ended and how far a player gets.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Known {
+    /// Which item is where.
+    Placement,
+    /// Where those are that grant something.
+    Gifts,
 }
 
 /// Everything below this is inlined into it, so that it can be compiled for different machines.
 #[inline(always)]
-fn run<const W: usize, R: Rng<LANES>, B: Bag<W>, O: Open<W, LANES>>(
+fn run<
+    const W: usize,
+    R: Rng<LANES>,
+    B: Bag<W>,
+    S: Bag<W>,
+    O: Open<W, LANES>,
+    const GIFTS: bool,
+>(
     fill: Fill,
     table: &Table<W>,
     seeds: &[u32; LANES],
@@ -61,12 +87,32 @@ fn run<const W: usize, R: Rng<LANES>, B: Bag<W>, O: Open<W, LANES>>(
 ) {
     let Outcomes { block, walks } = outcomes;
     block.clear();
-    place::<W, LANES, R, B, O, History<W, LANES>>(fill, table, seeds, demand, block);
+    match GIFTS {
+        true => place_gifts::<W, LANES, R, B, S, O>(fill, table, seeds, block),
+        false => {
+            place::<W, LANES, R, B, O, History<W, LANES>>(fill, table, seeds, demand, block);
+        }
+    }
     for (lane, walked) in walks.iter_mut().enumerate() {
         if matches!(block.ends[lane], End::Finished | End::Stuck) {
             *walked = walk(table, block.filled[lane], &block.gifts[lane], |_, _| ());
         }
     }
+}
+
+fn baseline<const W: usize, R: Rng<LANES>, const GIFTS: bool>(
+    fill: Fill,
+    table: &Table<W>,
+    seeds: &[u32; LANES],
+    demand: Option<&Demand<W>>,
+    outcomes: &mut Outcomes<W>,
+) {
+    #[cfg(target_arch = "aarch64")]
+    run::<W, R, Counted<W>, Listed<W>, Sliced<W>, GIFTS>(fill, table, seeds, demand, outcomes);
+    #[cfg(not(target_arch = "aarch64"))]
+    run::<W, R, Counted<W>, Counted<W>, Bags<LANES, Counted<W>>, GIFTS>(
+        fill, table, seeds, demand, outcomes,
+    );
 }
 
 fn one_by_one<const W: usize, R: Rng<1>>(
@@ -79,7 +125,7 @@ fn one_by_one<const W: usize, R: Rng<1>>(
     let mut alone = Block::<W, 1>::EMPTY;
     for (lane, &seed) in seeds.iter().enumerate() {
         alone.clear();
-        place::<W, 1, R, Counted<W>, Bags<W, 1, Counted<W>>, Bags<W, 1, Counted<W>>>(
+        place::<W, 1, R, Counted<W>, Bags<1, Counted<W>>, Sets<W, 1, Counted<W>>>(
             fill,
             table,
             &[seed],
@@ -96,7 +142,7 @@ fn one_by_one<const W: usize, R: Rng<1>>(
 macro_rules! compiled_for {
     ($name:ident, $features:literal) => {
         #[cfg(target_arch = "x86_64")]
-        fn $name<const W: usize, R: Rng<LANES>>(
+        fn $name<const W: usize, R: Rng<LANES>, const GIFTS: bool>(
             fill: Fill,
             table: &Table<W>,
             seeds: &[u32; LANES],
@@ -104,20 +150,20 @@ macro_rules! compiled_for {
             outcomes: &mut Outcomes<W>,
         ) {
             #[target_feature(enable = $features)]
-            fn compiled<const W: usize, R: Rng<LANES>>(
+            fn compiled<const W: usize, R: Rng<LANES>, const GIFTS: bool>(
                 fill: Fill,
                 table: &Table<W>,
                 seeds: &[u32; LANES],
                 demand: Option<&Demand<W>>,
                 outcomes: &mut Outcomes<W>,
             ) {
-                run::<W, R, Deposited<W>, Bags<W, LANES, Deposited<W>>>(
+                run::<W, R, Deposited<W>, Deposited<W>, Bags<LANES, Deposited<W>>, GIFTS>(
                     fill, table, seeds, demand, outcomes,
                 );
             }
             // SAFETY: `engine` gives this out for this machine alone, and there is no such `Machine` where the processor
             // lacks the features: `Program::on` checks.
-            unsafe { compiled::<W, R>(fill, table, seeds, demand, outcomes) }
+            unsafe { compiled::<W, R, GIFTS>(fill, table, seeds, demand, outcomes) }
         }
     };
 }

@@ -32,11 +32,12 @@ impl Lanes {
         marked(&values.map(|there| mark(there == value)))
     }
 
-    /// Those that hold a number from `first` to `last`.
+    /// Those that hold less than is in `others`.
     #[inline(always)]
-    pub(crate) fn within<const L: usize>(values: &[u8; L], first: u8, last: u8) -> Lanes {
-        let span = last.wrapping_sub(first);
-        marked(&values.map(|there| mark(there.wrapping_sub(first) <= span)))
+    pub(crate) fn less<const L: usize>(values: &[u8; L], others: &[u8; L]) -> Lanes {
+        marked::<L>(&core::array::from_fn(|lane| {
+            mark(values[lane] < others[lane])
+        }))
     }
 
     #[inline(always)]
@@ -136,37 +137,38 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    fn check<const L: usize>(values: &[u8; L], first: u8, last: u8) {
+    fn check<const L: usize>(values: &[u8; L], value: u8, turn: u8) {
         let lanes = |holds: &dyn Fn(u8) -> bool| -> Vec<usize> {
             (0..L).filter(|&lane| holds(values[lane])).collect()
         };
-        let expected = lanes(&|value| value == first);
-        let found = Lanes::with(values, first);
+        let expected = lanes(&|there| there == value);
+        let found = Lanes::with(values, value);
         assert_eq!(found.collect::<Vec<_>>(), expected);
         assert_eq!(found.len() as usize, expected.len());
         assert_eq!(found.is_empty(), expected.is_empty());
         assert!((0..L).all(|lane| found.reach_into(lane, 1) == expected.contains(&lane)));
-        let (first, last) = (first.min(last), first.max(last));
-        let expected = lanes(&|value| (first..=last).contains(&value));
+        let others = values.map(|value| value.rotate_left(turn.into()));
+        let less = Lanes::less(values, &others);
+        let is_less = |lane: &usize| values[*lane] < others[*lane];
         assert_eq!(
-            Lanes::within(values, first, last).collect::<Vec<_>>(),
-            expected
+            less.collect::<Vec<_>>(),
+            (0..L).filter(is_less).collect::<Vec<_>>()
         );
-        let outside = Lanes::all::<L>().minus(Lanes::within(values, first, last));
-        assert_eq!(outside.len() as usize, L - expected.len());
-        assert!(outside.and(Lanes::within(values, first, last)).is_empty());
+        let rest = Lanes::all::<L>().minus(less);
+        assert_eq!(rest.len() + less.len(), L as u32);
+        assert!(rest.and(less).is_empty());
     }
 
     proptest! {
         #[test]
         fn lanes_are_those_that_hold_it(
             values in prop::collection::vec(prop_oneof![0u8..4, any::<u8>(), Just(255)], 64),
-            first in prop_oneof![0u8..4, any::<u8>()],
-            last: u8,
+            value in prop_oneof![0u8..4, any::<u8>()],
+            turn in 0u8..8,
         ) {
-            check::<64>(values.first_chunk().unwrap(), first, last);
-            check::<37>(values.first_chunk().unwrap(), first, last);
-            check::<1>(values.first_chunk().unwrap(), first, last);
+            check::<64>(values.first_chunk().unwrap(), value, turn);
+            check::<37>(values.first_chunk().unwrap(), value, turn);
+            check::<1>(values.first_chunk().unwrap(), value, turn);
         }
     }
 }

@@ -5,7 +5,7 @@ use alloc::boxed::Box;
 use bramble_world::{Goal, Table, World};
 
 use crate::digest;
-use crate::engine::{Engine, LANES, Outcomes, engine};
+use crate::engine::{Engine, Known, LANES, Outcomes, engine};
 use crate::machine::Machine;
 use crate::verdict::{Target, Walk, walk};
 use crate::{Dotnet, Fill, Pcg32, Random, Seed, Summary, Verdict, Wanted};
@@ -32,6 +32,8 @@ pub(crate) struct Compiled<const W: usize> {
     pub(crate) table: Table<W>,
     pub(crate) target: Target<W>,
     pub(crate) engine: Engine<W>,
+    /// The engine for seeds of which only the verdict is asked.
+    verdicts: Engine<W>,
     pub(crate) fill: Fill,
     random: Random,
 }
@@ -140,14 +142,15 @@ impl<const W: usize> Compiled<W> {
         random: Random,
         goal: Option<&Goal>,
     ) -> Self {
-        let engine = match random {
-            Random::Dotnet => engine::<W, Dotnet<LANES>, Dotnet<1>>(machine),
-            Random::Pcg32 => engine::<W, Pcg32<LANES>, Pcg32<1>>(machine),
+        let engine = |known| match random {
+            Random::Dotnet => engine::<W, Dotnet<LANES>, Dotnet<1>>(machine, fill, known),
+            Random::Pcg32 => engine::<W, Pcg32<LANES>, Pcg32<1>>(machine, fill, known),
         };
         Compiled {
             target: Target::new(&table, goal),
             table,
-            engine,
+            engine: engine(Known::Placement),
+            verdicts: engine(Known::Gifts),
             fill,
             random,
         }
@@ -160,7 +163,9 @@ impl<const W: usize> Compiled<W> {
         for first in (u64::from(start)..end).step_by(LANES) {
             // The last block may reach beyond the end; what it finds there is left out.
             let seeds = core::array::from_fn(|lane| (first as u32).wrapping_add(lane as u32));
-            (self.engine)(self.fill, &self.table, &seeds, None, &mut outcomes);
+            let audited = seeds.iter().any(|seed| seed.is_multiple_of(AUDIT_EVERY));
+            let engine = if audited { self.engine } else { self.verdicts };
+            engine(self.fill, &self.table, &seeds, None, &mut outcomes);
             let count = (end - first).min(LANES as u64) as usize;
             for (lane, &seed) in seeds.iter().enumerate().take(count) {
                 self.count(level, seed, &outcomes, lane, &mut summary);

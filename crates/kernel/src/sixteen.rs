@@ -21,20 +21,18 @@ mod kind {
             Sixteen(unsafe { vdupq_n_u8(byte) })
         }
 
-        /// Those from `first` on, of which there must be sixteen.
         #[inline(always)]
-        pub(crate) fn load(bytes: &[u8], first: usize) -> Self {
-            let bytes: &[u8; SIXTEEN] = bytes[first..].first_chunk().unwrap_or(&[0; SIXTEEN]);
+        pub(crate) fn load(bytes: &[u8; SIXTEEN]) -> Self {
             // SAFETY: see above, and there are sixteen bytes to load.
             Sixteen(unsafe { vld1q_u8(bytes.as_ptr()) })
         }
 
         #[inline(always)]
-        pub(crate) fn store(self, bytes: &mut [u8], first: usize) {
-            if let Some(bytes) = bytes[first..].first_chunk_mut::<SIXTEEN>() {
-                // SAFETY: see above, and there is room for sixteen bytes.
-                unsafe { vst1q_u8(bytes.as_mut_ptr(), self.0) }
-            }
+        pub(crate) fn store(self) -> [u8; SIXTEEN] {
+            let mut bytes = [0; SIXTEEN];
+            // SAFETY: see above, and there is room for sixteen bytes.
+            unsafe { vst1q_u8(bytes.as_mut_ptr(), self.0) }
+            bytes
         }
 
         #[inline(always)]
@@ -68,9 +66,9 @@ mod kind {
         }
 
         #[inline(always)]
-        pub(crate) fn equal(self, other: Self) -> Self {
+        pub(crate) fn max(self, other: Self) -> Self {
             // SAFETY: see above.
-            Sixteen(unsafe { vceqq_u8(self.0, other.0) })
+            Sixteen(unsafe { vmaxq_u8(self.0, other.0) })
         }
 
         /// The one where this mask is set, the other elsewhere.
@@ -84,6 +82,13 @@ mod kind {
         pub(crate) fn count_ones(self) -> Self {
             // SAFETY: see above.
             Sixteen(unsafe { vcntq_u8(self.0) })
+        }
+
+        /// Each by as many bits as the other says, which is 7 at most.
+        #[inline(always)]
+        pub(crate) fn shl_by(self, bits: Self) -> Self {
+            // SAFETY: see above.
+            Sixteen(unsafe { vshlq_u8(self.0, vreinterpretq_s8_u8(bits.0)) })
         }
 
         #[inline(always)]
@@ -114,17 +119,14 @@ mod kind {
             Sixteen([byte; SIXTEEN])
         }
 
-        /// Those from `first` on, of which there must be sixteen.
         #[inline(always)]
-        pub(crate) fn load(bytes: &[u8], first: usize) -> Self {
-            Sixteen(bytes[first..].first_chunk().copied().unwrap_or_default())
+        pub(crate) fn load(bytes: &[u8; SIXTEEN]) -> Self {
+            Sixteen(*bytes)
         }
 
         #[inline(always)]
-        pub(crate) fn store(self, bytes: &mut [u8], first: usize) {
-            if let Some(bytes) = bytes[first..].first_chunk_mut() {
-                *bytes = self.0;
-            }
+        pub(crate) fn store(self) -> [u8; SIXTEEN] {
+            self.0
         }
 
         #[inline(always)]
@@ -153,8 +155,8 @@ mod kind {
         }
 
         #[inline(always)]
-        pub(crate) fn equal(self, other: Self) -> Self {
-            self.zip(other, |a, b| if a == b { 0xFF } else { 0 })
+        pub(crate) fn max(self, other: Self) -> Self {
+            self.zip(other, u8::max)
         }
 
         /// The one where this mask is set, the other elsewhere.
@@ -166,6 +168,12 @@ mod kind {
         #[inline(always)]
         pub(crate) fn count_ones(self) -> Self {
             Sixteen(self.0.map(|byte| byte.count_ones() as u8))
+        }
+
+        /// Each by as many bits as the other says, which is 7 at most.
+        #[inline(always)]
+        pub(crate) fn shl_by(self, bits: Self) -> Self {
+            self.zip(bits, |a, b| a << (b & 7))
         }
 
         #[inline(always)]

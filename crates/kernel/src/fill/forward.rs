@@ -5,7 +5,7 @@ use bramble_world::{Set, Table};
 use super::block::Block;
 use super::frontier::Frontier;
 use super::open::Open;
-use super::pool::Pool;
+use super::pool::{Pool, Span};
 use crate::bag::Bag;
 use crate::demand::Demand;
 use crate::lanes::Lanes;
@@ -27,7 +27,7 @@ pub(super) fn forward<
     block: &mut Block<W, L>,
 ) {
     let mut frontier = Frontier::<W, L, O>::start(table);
-    let mut pool = P::full(table.len);
+    let mut pool = P::full(table.len, Span::around(table.granting));
     for left in (1..=table.len as u8).rev() {
         let places = rng.draw(&frontier.choices);
         if frontier.stop(Lanes::with(&frontier.choices, 0), block) {
@@ -49,8 +49,11 @@ pub(super) fn forward<
         };
         let items = pool.take(&item_places);
         let locations = frontier.place(table, block, &places, &items);
-        if demand.is_some_and(|demand| demand.rules_out(&locations, &items, block)) {
-            break;
+        if P::KNOWS_ALL {
+            block.write(&locations, &items.numbers);
+            if demand.is_some_and(|demand| demand.rules_out(&locations, &items.numbers, block)) {
+                break;
+            }
         }
     }
 }

@@ -4,6 +4,7 @@ use bramble_world::{Set, Table};
 
 use super::block::{Block, End};
 use super::open::Open;
+use super::pool::Taken;
 use crate::lanes::Lanes;
 
 /// The state of `L` seeds, laid out by what it is and not by seed.
@@ -15,8 +16,6 @@ pub(super) struct Frontier<const W: usize, const L: usize, O> {
     open: O,
     /// How many these are.
     pub(super) choices: [u8; L],
-    /// First and last of the items that grant something.
-    granting: Option<(u8, u8)>,
 }
 
 impl<const W: usize, const L: usize, O: Open<W, L>> Frontier<W, L, O> {
@@ -24,13 +23,11 @@ impl<const W: usize, const L: usize, O: Open<W, L>> Frontier<W, L, O> {
     #[inline(always)]
     pub(super) fn start(table: &Table<W>) -> Self {
         let reach = table.open(0);
-        let granting = || table.granting.iter().map(|item| item as u8);
         Frontier {
             powers: [0; L],
             reach: [reach; L],
             open: O::new(reach),
             choices: [reach.len() as u8; L],
-            granting: granting().next().zip(granting().last()),
         }
     }
 
@@ -51,7 +48,7 @@ impl<const W: usize, const L: usize, O: Open<W, L>> Frontier<W, L, O> {
         table: &Table<W>,
         block: &mut Block<W, L>,
         places: &[u8; L],
-        items: &[u8; L],
+        items: &Taken<L>,
     ) -> [u8; L] {
         let locations = self.open.take(places);
         for choices in &mut self.choices {
@@ -68,14 +65,11 @@ impl<const W: usize, const L: usize, O: Open<W, L>> Frontier<W, L, O> {
         table: &Table<W>,
         block: &mut Block<W, L>,
         locations: &[u8; L],
-        items: &[u8; L],
+        items: &Taken<L>,
     ) {
-        block.write(locations, items);
-        if let Some((first, last)) = self.granting {
-            for lane in Lanes::within(items, first, last).and(block.going) {
-                let (location, item) = (locations[lane].into(), items[lane].into());
-                self.unwrap(table, block, lane, location, item);
-            }
+        for lane in items.of_span.and(block.going) {
+            let (location, item) = (locations[lane].into(), items.numbers[lane].into());
+            self.unwrap(table, block, lane, location, item);
         }
     }
 
@@ -104,11 +98,8 @@ impl<const W: usize, const L: usize, O: Open<W, L>> Frontier<W, L, O> {
         self.powers[lane] |= grants;
         let reach = table.open(self.powers[lane]);
         let opened = reach.minus(self.reach[lane]);
-        if !opened.is_empty() {
-            self.reach[lane] = reach;
-            self.open.add(lane, opened);
-            self.choices[lane] = self.choices[lane].wrapping_add(opened.len() as u8);
-        }
+        self.reach[lane] = reach;
+        self.choices[lane] = self.choices[lane].wrapping_add(self.open.add(lane, opened));
     }
 
     #[inline(always)]

@@ -8,10 +8,12 @@ mod assumed;
 mod block;
 mod forward;
 mod frontier;
+mod history;
 mod ladder;
 mod open;
 mod order;
 mod pool;
+mod shelf;
 #[cfg(any(test, target_arch = "aarch64"))]
 mod sliced;
 
@@ -21,9 +23,11 @@ use crate::bag::Bag;
 use crate::demand::Demand;
 use crate::rng::Rng;
 pub(crate) use block::{Block, End, Gifts};
-pub(crate) use open::Open;
+pub(crate) use history::History;
+pub(crate) use open::{Bags, Open};
 use pool::Pool;
-pub(crate) use pool::{Bags, History};
+pub(crate) use pool::Sets;
+use shelf::Shelf;
 #[cfg(any(test, target_arch = "aarch64"))]
 pub(crate) use sliced::Sliced;
 
@@ -63,6 +67,14 @@ impl Fill {
         }
     }
 
+    /// Whether [`place_gifts`] can do it.
+    pub(crate) fn can_follow_gifts(self) -> bool {
+        match self {
+            Fill::Forward | Fill::Guarded | Fill::Ladder => true,
+            Fill::Shuffle | Fill::Assumed => false,
+        }
+    }
+
     /// The engine of that name.
     pub fn from_name(name: &str) -> Option<Fill> {
         Fill::ALL.into_iter().find(|fill| fill.name() == name)
@@ -96,6 +108,38 @@ pub(crate) fn place<
         }
         Fill::Assumed => assumed::assumed::<W, L, B>(table, &mut rng, block),
         Fill::Ladder => ladder::ladder::<W, L, R, O, P>(table, &mut rng, demand, block),
+    }
+    block.finish(table);
+}
+
+/// As [`place`], for what [can do so](Fill::can_follow_gifts): all that is known afterwards is where things lie that grant something.
+///
+/// Nothing else decides how far a player gets, and to know it takes fewer instructions than it takes to place all.
+#[inline(always)]
+pub(crate) fn place_gifts<
+    const W: usize,
+    const L: usize,
+    R: Rng<L>,
+    B: Bag<W>,
+    S: Bag<W>,
+    O: Open<W, L>,
+>(
+    fill: Fill,
+    table: &Table<W>,
+    seeds: &[u32; L],
+    block: &mut Block<W, L>,
+) {
+    let mut rng = R::seeded(seeds);
+    match fill {
+        Fill::Forward => {
+            forward::forward::<W, L, R, B, O, Shelf<W, L, S>, false>(table, &mut rng, None, block);
+        }
+        Fill::Guarded => {
+            forward::forward::<W, L, R, B, O, Shelf<W, L, S>, true>(table, &mut rng, None, block);
+        }
+        Fill::Ladder => ladder::ladder_gifts::<W, L, R, S, O>(table, &mut rng, block),
+        // Nobody asks, and it is not worth a second way.
+        Fill::Shuffle | Fill::Assumed => debug_assert!(fill.can_follow_gifts(), "{fill:?}"),
     }
     block.finish(table);
 }

@@ -2,7 +2,6 @@
 
 use bramble_world::Set;
 
-use super::pool::Bags;
 use crate::bag::Bag;
 
 /// `L` sets of numbers below `64 * W`.
@@ -13,8 +12,8 @@ pub(crate) trait Open<const W: usize, const L: usize> {
     /// The set of one seed.
     fn members(&self, lane: usize) -> Set<W>;
 
-    /// Puts members that are not in it into the set of one seed.
-    fn add(&mut self, lane: usize, members: Set<W>);
+    /// Puts members that are not in it into the set of one seed, and counts them.
+    fn add(&mut self, lane: usize, members: Set<W>) -> u8;
 
     /// Takes the `k`-th member out of each set, counted from 0. If there are not so many, the answer is any number below
     /// `64 * W`, and the set is spoilt.
@@ -22,7 +21,9 @@ pub(crate) trait Open<const W: usize, const L: usize> {
 }
 
 /// Set by set.
-impl<const W: usize, const L: usize, B: Bag<W>> Open<W, L> for Bags<W, L, B> {
+pub(crate) struct Bags<const L: usize, B>([B; L]);
+
+impl<const W: usize, const L: usize, B: Bag<W>> Open<W, L> for Bags<L, B> {
     #[inline(always)]
     fn new(members: Set<W>) -> Self {
         Bags([B::new(members); L])
@@ -34,8 +35,9 @@ impl<const W: usize, const L: usize, B: Bag<W>> Open<W, L> for Bags<W, L, B> {
     }
 
     #[inline(always)]
-    fn add(&mut self, lane: usize, members: Set<W>) {
+    fn add(&mut self, lane: usize, members: Set<W>) -> u8 {
         self.0[lane] = B::new(self.0[lane].members().or(members));
+        members.len() as u8
     }
 
     #[inline(always)]
@@ -53,10 +55,10 @@ mod tests {
     use super::*;
     use crate::bag::Counted;
     use crate::fill::Sliced;
-    use crate::lanes::SIXTEEN;
+    use crate::lanes::MAX_LANES;
     use proptest::prelude::*;
 
-    const LANES: usize = SIXTEEN;
+    const LANES: usize = MAX_LANES;
 
     /// Takes members out and puts others in, as `choices` decide.
     fn check<const W: usize, O: Open<W, LANES>>(start: &[usize], choices: &[u8]) {
@@ -94,10 +96,10 @@ mod tests {
             choices in prop::collection::vec(any::<u8>(), 2 * LANES..400 * LANES),
         ) {
             let start: Vec<usize> = start.into_iter().collect();
-            check::<4, Sliced<4, LANES>>(&start, &choices);
-            check::<4, Bags<4, LANES, Counted<4>>>(&start, &choices);
+            check::<4, Sliced<4>>(&start, &choices);
+            check::<4, Bags<LANES, Counted<4>>>(&start, &choices);
             let start: Vec<usize> = start.into_iter().filter(|&member| member < 128).collect();
-            check::<2, Sliced<2, LANES>>(&start, &choices);
+            check::<2, Sliced<2>>(&start, &choices);
         }
     }
 }

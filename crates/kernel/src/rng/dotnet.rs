@@ -97,27 +97,22 @@ impl<const L: usize> Dotnet<L> {
 
     #[inline(always)]
     fn advance_by(&mut self, difference: impl Fn(u32, u32) -> u32) {
-        for i in 0..SIZE {
-            // 21 places on, around the ring.
-            let other = self.state[if i < 34 { i + 21 } else { i - 34 }];
-            for (number, other) in self.state[i].iter_mut().zip(other) {
-                *number = difference(*number, other);
-            }
-        }
+        pass::<L, 21>(&mut self.state, difference);
     }
 }
 
-/// One of the numbers that are drawn. From two numbers below `M` it is another.
+/// One of the numbers that are drawn. From two numbers below `M` it is another: of what is negative, `M` more is less as a `u32`.
 #[inline(always)]
 fn difference(a: u32, b: u32) -> u32 {
-    positive(a.wrapping_sub(b))
+    let number = a.wrapping_sub(b);
+    number.min(number.wrapping_add(M))
 }
 
 /// The same where one of the two may be `M`, or -1 in 32 bits: the original takes one off the largest number before it looks at
 /// the sign. What wraps to -1 stays as it is.
 #[inline(always)]
 fn odd_difference(a: u32, b: u32) -> u32 {
-    let number = difference(a, b);
+    let number = odd_seeding(a, b);
     number.wrapping_sub(u32::from(number == M))
 }
 
@@ -149,20 +144,60 @@ fn seeded<const L: usize>(seeds: &[u32; L]) -> ([[u32; L]; SIZE], bool) {
             (*before, *number) = (*number, following);
         }
     }
-    let mut regular = true;
-    for pass in 0..4 {
-        for i in 0..SIZE {
-            let other = state[if i < 24 { i + 31 } else { i - 24 }];
-            for (number, other) in state[i].iter_mut().zip(other) {
-                *number = difference(*number, other);
-            }
-        }
-        if pass == 0 {
-            let may_be_odd = state[23].iter().chain(&state[SIZE - 1]);
-            regular = may_be_odd.fold(true, |all, &number| all & (number < M));
+    pass::<L, 31>(&mut state, odd_seeding);
+    let may_be_odd = state[23].iter().chain(&state[SIZE - 1]);
+    let regular = may_be_odd.fold(true, |all, &number| all & (number < M));
+    for _ in 0..3 {
+        match regular {
+            true => pass::<L, 31>(&mut state, difference),
+            false => pass::<L, 31>(&mut state, odd_seeding),
         }
     }
     (state, regular)
+}
+
+/// As [`difference`], of any numbers.
+#[inline(always)]
+fn odd_seeding(a: u32, b: u32) -> u32 {
+    positive(a.wrapping_sub(b))
+}
+
+/// Replaces each number by the difference to the one `LAG` places on, around the ring.
+#[inline(always)]
+fn pass<const L: usize, const LAG: usize>(
+    state: &mut [[u32; L]; SIZE],
+    difference: impl Fn(u32, u32) -> u32,
+) {
+    for i in 0..SIZE - LAG {
+        subtract(state, [i, i + LAG], &difference);
+    }
+    for i in SIZE - LAG..SIZE {
+        subtract(state, [i, i + LAG - SIZE], &difference);
+    }
+}
+
+#[inline(always)]
+fn subtract<const L: usize>(
+    state: &mut [[u32; L]; SIZE],
+    pair: [usize; 2],
+    difference: &impl Fn(u32, u32) -> u32,
+) {
+    let Ok([numbers, others]) = state.get_disjoint_mut(pair) else {
+        return;
+    };
+    // By value and a few at a time, which tells the compiler that they are different numbers.
+    let (sixteens, rest) = numbers.as_chunks_mut::<16>();
+    let (other_sixteens, others) = others.as_chunks::<16>();
+    for (sixteen, other) in sixteens.iter_mut().zip(other_sixteens) {
+        let (mut numbers, other) = (*sixteen, *other);
+        for (number, other) in numbers.iter_mut().zip(other) {
+            *number = difference(*number, other);
+        }
+        *sixteen = numbers;
+    }
+    for (number, other) in rest.iter_mut().zip(others) {
+        *number = difference(*number, *other);
+    }
 }
 
 /// Where the numbers of the seeding sequence go: every 21st place, around and around.
