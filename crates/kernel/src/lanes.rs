@@ -92,6 +92,10 @@ fn mark(is_marked: bool) -> u8 {
 /// The lanes whose byte is all ones; the others are all zeros.
 #[inline(always)]
 fn marked<const L: usize>(marks: &[u8; L]) -> Lanes {
+    #[cfg(target_arch = "aarch64")]
+    if let Some(marks) = marks.first_chunk() {
+        return Lanes(marked_all(marks));
+    }
     let mut word = 0;
     let (sixteens, rest) = marks.as_chunks::<SIXTEEN>();
     for (at, sixteen) in sixteens.iter().enumerate() {
@@ -111,12 +115,33 @@ fn marked_sixteen(marks: &[u8; 16]) -> u16 {
     unsafe { _mm_movemask_epi8(_mm_loadu_si128(marks.as_ptr().cast())) as u16 }
 }
 
+/// Each byte keeps the bit that stands for it among eight, and neighbours add up until a byte has all eight.
+#[cfg(target_arch = "aarch64")]
+#[inline(always)]
+fn marked_all(marks: &[u8; MAX_LANES]) -> u64 {
+    use core::arch::aarch64::{
+        vandq_u8, vget_lane_u64, vget_low_u8, vld1q_u8, vpaddq_u8, vreinterpret_u64_u8,
+    };
+    let (sixteens, _) = marks.as_chunks::<SIXTEEN>();
+    let &[a, b, c, d] = sixteens else { return 0 };
+    // SAFETY: NEON belongs to the target, and there are sixteen bytes to load from each.
+    unsafe {
+        let bits =
+            |marks: [u8; SIXTEEN]| vandq_u8(vld1q_u8(marks.as_ptr()), vld1q_u8(BITS.as_ptr()));
+        let (low, high) = (vpaddq_u8(bits(a), bits(b)), vpaddq_u8(bits(c), bits(d)));
+        let fours = vpaddq_u8(low, high);
+        vget_lane_u64::<0>(vreinterpret_u64_u8(vget_low_u8(vpaddq_u8(fours, fours))))
+    }
+}
+
+#[cfg(target_arch = "aarch64")]
+static BITS: [u8; 16] = [1, 2, 4, 8, 16, 32, 64, 128, 1, 2, 4, 8, 16, 32, 64, 128];
+
 /// Each byte keeps the bit that stands for it, and bytes of the same half add up.
 #[cfg(target_arch = "aarch64")]
 #[inline(always)]
 fn marked_sixteen(marks: &[u8; 16]) -> u16 {
     use core::arch::aarch64::{vaddv_u8, vandq_u8, vget_high_u8, vget_low_u8, vld1q_u8};
-    static BITS: [u8; 16] = [1, 2, 4, 8, 16, 32, 64, 128, 1, 2, 4, 8, 16, 32, 64, 128];
     // SAFETY: NEON belongs to the target, and there are sixteen bytes to load from either.
     unsafe {
         let bits = vandq_u8(vld1q_u8(marks.as_ptr()), vld1q_u8(BITS.as_ptr()));

@@ -57,7 +57,7 @@ impl<const L: usize> Rng<L> for Dotnet<L> {
 
     #[inline(always)]
     fn reduce_all(numbers: &[u32; L], below: u8) -> [u8; L] {
-        scale_each(numbers, &[below; L])
+        scale_all(numbers, below)
     }
 
     #[inline(always)]
@@ -242,19 +242,76 @@ fn scale_each<const L: usize>(numbers: &[u32; L], below: &[u8; L]) -> [u8; L] {
     scaled
 }
 
+#[inline(always)]
+fn scale_all<const L: usize>(numbers: &[u32; L], below: u8) -> [u8; L] {
+    #[cfg(target_arch = "aarch64")]
+    if let (numbers, []) = numbers.as_chunks::<16>() {
+        let mut scaled = [0; L];
+        let (sixteens, _) = scaled.as_chunks_mut::<16>();
+        for (scaled, numbers) in sixteens.iter_mut().zip(numbers) {
+            *scaled = neon::scale_by(numbers, below);
+        }
+        return scaled;
+    }
+    scale_each(numbers, &[below; L])
+}
+
 #[cfg(target_arch = "aarch64")]
 mod neon {
     use core::arch::aarch64::*;
 
     use super::M;
 
-    /// As the other `scale`. One instruction gives the upper bits of a product of 31 bits each, one the lower.
+    /// As the other `scale`.
+    #[inline(always)]
+    pub(super) fn scale(numbers: &[u32; 16], n: &[u8; 16]) -> [u8; 16] {
+        // SAFETY: NEON belongs to the target, and there are sixteen bytes to load.
+        let n = unsafe {
+            let n = vld1q_u8(n.as_ptr());
+            let (low, high) = (vmovl_u8(vget_low_u8(n)), vmovl_high_u8(n));
+            [
+                vmovl_u16(vget_low_u16(low)),
+                vmovl_high_u16(low),
+                vmovl_u16(vget_low_u16(high)),
+                vmovl_high_u16(high),
+            ]
+        };
+        scale_fours(numbers, n)
+    }
+
+    /// By the same for all.
+    #[inline(always)]
+    pub(super) fn scale_by(numbers: &[u32; 16], n: u8) -> [u8; 16] {
+        // SAFETY: NEON belongs to the target.
+        let n = unsafe { vdupq_n_u32(n.into()) };
+        scale_fours(numbers, [n; 4])
+    }
+
+    #[inline(always)]
+    fn scale_fours(numbers: &[u32; 16], n: [uint32x4_t; 4]) -> [u8; 16] {
+        let (numbers, _) = numbers.as_chunks::<4>();
+        let mut scaled = [0; 16];
+        let &[a, b, c, d] = numbers else {
+            return scaled;
+        };
+        let (a, b) = (scale_four(&a, n[0]), scale_four(&b, n[1]));
+        let (c, d) = (scale_four(&c, n[2]), scale_four(&d, n[3]));
+        // SAFETY: NEON belongs to the target, and there is room for sixteen bytes.
+        unsafe {
+            let (ab, cd) = (vuzp1q_u16(a, b), vuzp1q_u16(c, d));
+            let bytes = vuzp1q_u8(vreinterpretq_u8_u16(ab), vreinterpretq_u8_u16(cd));
+            vst1q_u8(scaled.as_mut_ptr(), bytes);
+        }
+        scaled
+    }
+
+    /// One instruction gives the upper bits of a product of 31 bits each, one the lower.
     ///
     /// With `p = q * 2^31 + rest` the floor of `p / M` is `q`, or one more if `rest + q` is not below `M`.
     #[inline(always)]
-    pub(super) fn scale(numbers: &[u32; 16], n: &[u8; 16]) -> [u8; 16] {
-        // SAFETY: NEON belongs to the target.
-        let one = |numbers: &[u32; 4], n: uint32x4_t| unsafe {
+    fn scale_four(numbers: &[u32; 4], n: uint32x4_t) -> uint16x8_t {
+        // SAFETY: NEON belongs to the target, and there are four words to load.
+        unsafe {
             let numbers = vreinterpretq_s32_u32(vld1q_u32(numbers.as_ptr()));
             let n = vreinterpretq_s32_u32(n);
             let q = vqdmulhq_s32(numbers, n);
@@ -263,23 +320,7 @@ mod neon {
             // All ones, which is -1, where there is one more.
             let more = vreinterpretq_s32_u32(vcgeq_s32(q, short_of_m));
             vreinterpretq_u16_s32(vsubq_s32(q, more))
-        };
-        let (numbers, _) = numbers.as_chunks::<4>();
-        let &[a, b, c, d] = numbers else { return *n };
-        let mut scaled = [0; 16];
-        // SAFETY: NEON belongs to the target, and there are sixteen bytes to load and store.
-        unsafe {
-            let n = vld1q_u8(n.as_ptr());
-            let (low, high) = (vmovl_u8(vget_low_u8(n)), vmovl_high_u8(n));
-            let a = one(&a, vmovl_u16(vget_low_u16(low)));
-            let b = one(&b, vmovl_high_u16(low));
-            let c = one(&c, vmovl_u16(vget_low_u16(high)));
-            let d = one(&d, vmovl_high_u16(high));
-            let (ab, cd) = (vuzp1q_u16(a, b), vuzp1q_u16(c, d));
-            let bytes = vuzp1q_u8(vreinterpretq_u8_u16(ab), vreinterpretq_u8_u16(cd));
-            vst1q_u8(scaled.as_mut_ptr(), bytes);
         }
-        scaled
     }
 }
 
@@ -301,6 +342,7 @@ mod tests {
                         [double as u8; 16],
                         "{number} {n}"
                     );
+                    assert_eq!(scale_all(&numbers, n), [double as u8; 16], "{number} {n}");
                     assert_eq!(scale(number as u32, n), double as u8, "{number} {n}");
                 }
             }
