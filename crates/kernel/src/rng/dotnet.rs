@@ -186,14 +186,14 @@ fn subtract<const L: usize>(
         return;
     };
     // By value and a few at a time, which tells the compiler that they are different numbers.
-    let (sixteens, rest) = numbers.as_chunks_mut::<16>();
-    let (other_sixteens, others) = others.as_chunks::<16>();
-    for (sixteen, other) in sixteens.iter_mut().zip(other_sixteens) {
-        let (mut numbers, other) = (*sixteen, *other);
+    let (chunks, rest) = numbers.as_chunks_mut::<32>();
+    let (other_chunks, others) = others.as_chunks::<32>();
+    for (chunk, other) in chunks.iter_mut().zip(other_chunks) {
+        let (mut numbers, other) = (*chunk, *other);
         for (number, other) in numbers.iter_mut().zip(other) {
             *number = difference(*number, other);
         }
-        *sixteen = numbers;
+        *chunk = numbers;
     }
     for (number, other) in rest.iter_mut().zip(others) {
         *number = difference(*number, *other);
