@@ -37,8 +37,8 @@ impl<const W: usize> Outcomes<W> {
 pub(crate) type Engine<const W: usize> =
     fn(Fill, &Table<W>, &[u32; LANES], Option<&Demand<W>>, &mut Outcomes<W>);
 
-/// An engine for a machine, with its draws by `R`. One that is to tell of gifts alone is faster; it meets no demands, and for some
-/// fills there is none, so that another is as good.
+/// An engine for a machine, with its draws by `R`. One that need tell of gifts alone is faster, if the fill has such a way, and heeds
+/// no demand.
 pub(crate) fn engine<const W: usize, R: Rng<LANES>, One: Rng<1>>(
     machine: Machine,
     fill: Fill,

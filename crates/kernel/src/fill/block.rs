@@ -23,7 +23,8 @@ pub(crate) enum End {
 /// `L` seeds that advance in lockstep.
 ///
 /// What is placed is written down step by step, with the seeds side by side; that is a store for a whole register of seeds.
-/// Only what grants something is also noted seed by seed, since that is all that decides how far a player gets.
+/// What grants something is also noted seed by seed, since that is all that decides how far a player gets; where only that is
+/// asked, only that is noted.
 pub(crate) struct Block<const W: usize, const L: usize> {
     /// By step, where an item was placed, and which. A seed that has ended goes on with anything.
     locations: [[[u8; L]; 64]; W],

@@ -72,7 +72,7 @@ impl<const L: usize> Taken<L> {
     }
 }
 
-/// A set for each list, where there is only one: a single seed has nobody to share the steps of a [`History`] with.
+/// A set for each list, where there is only one: a single seed has nobody to share the steps of a [`History`](super::history::History) with.
 pub(crate) struct Sets<const W: usize, const L: usize, B> {
     sets: [B; L],
     span: Span,
