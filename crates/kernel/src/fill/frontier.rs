@@ -92,7 +92,8 @@ impl<const W: usize, const L: usize, O: Open<W, L>> Frontier<W, L, O> {
         }
     }
 
-    /// What was open stays open, so that what opens now is all there is to add; often that is nothing.
+    /// What was open stays open, so that what opens now is all there is to add. Often that is nothing, which nobody can foresee: so adding
+    /// it costs less than asking.
     #[inline(always)]
     fn gain(&mut self, table: &Table<W>, lane: usize, grants: u64) {
         self.powers[lane] |= grants;

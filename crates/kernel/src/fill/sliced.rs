@@ -10,7 +10,7 @@ use crate::sixteen::Sixteen;
 type Bytes = [u8; SIXTEEN];
 
 /// Cut into bytes, with the same byte of sixteen sets side by side: what is done to a set is done to as many as a register has
-/// bytes, and all of these sets together are as many registers as NEON has.
+/// bytes, and sixteen sets of two words are half the registers that NEON has, so that they are loaded once for a step.
 ///
 /// Nothing is looked up and no branch is taken, so it does not matter that each seed has its member elsewhere.
 pub(crate) struct Sliced<const W: usize>([Slices<W>; MAX_LANES / SIXTEEN]);
