@@ -19,7 +19,7 @@ use bramble_lab::{Attached, RunDir, supervise};
 use nix::sys::termios::{self, SetArg, Termios};
 use vm_tests::operator::Files;
 
-use crate::{leash, project};
+use crate::{cross, leash};
 
 /// Ctrl-], as in telnet.
 const ESCAPE: u8 = 0x1d;
@@ -134,7 +134,7 @@ pub(crate) fn supervisor() -> Result<Vec<String>> {
 fn bramble(lab: &Attached, arguments: &[String]) -> Result<()> {
     let (scratch, _) = lab.place()?;
     let scratch = scratch.with_context(|| format!("{} is no cluster", lab.name()))?;
-    let program = project::target_dir().join("release/bramble");
+    let program = cross::for_host().bramble;
     let error = Command::new(&program)
         .args(arguments)
         .envs(Files::below(&scratch).environment())

@@ -223,7 +223,7 @@ pub(crate) fn build_operator(choice: &Choice) -> Result<PathBuf> {
 /// # Errors
 /// The compiler's, with the end of its log.
 pub(crate) fn build_for_host() -> Result<HostPrograms> {
-    let target = format!("{}-unknown-linux-gnu", std::env::consts::ARCH);
+    let target = host_target();
     let target_dir = target_dir(Toolchain::Native);
     let mut command = project::cargo();
     command
@@ -235,11 +235,22 @@ pub(crate) fn build_for_host() -> Result<HostPrograms> {
         .args(["build", "--locked", "--release", "--target", &target])
         .args(["--package", "bramble-cli", "--package", "bramble-search"]);
     project::run_logged(&mut command, &project::log_path("host-build")?)?;
-    let out = target_dir.join(target).join("release");
-    Ok(HostPrograms {
+    Ok(for_host())
+}
+
+/// Where [`build_for_host`] leaves them.
+pub(crate) fn for_host() -> HostPrograms {
+    let out = target_dir(Toolchain::Native)
+        .join(host_target())
+        .join("release");
+    HostPrograms {
         bramble: out.join("bramble"),
         search: out.join("bramble-search"),
-    })
+    }
+}
+
+fn host_target() -> String {
+    format!("{}-unknown-linux-gnu", std::env::consts::ARCH)
 }
 
 /// One for all kinds of machines: the macros and build scripts that they have in common are compiled once. A container may
