@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use bramble_cluster::spec::Cluster;
-use bramble_lab::{Fault, Waiting, guest};
+use bramble_lab::{Fault, Waiting};
 
 use crate::job::Job;
 use crate::operator::Operator;
@@ -119,12 +119,9 @@ fn happen(rehearsal: &mut Rehearsal, action: &Action, hits: &dyn Fn() -> Result<
 /// # Errors
 /// When it does not come back: the end of its console is in the error.
 pub fn until_online(rehearsal: &mut Rehearsal, machine: &str) -> Result<()> {
-    let back = Waiting {
-        machines: vec![machine.to_owned()],
-        text: guest::ONLINE,
-        patience: PATIENCE,
-    };
-    rehearsal.lab.wait(&back, |_| {})
+    rehearsal
+        .lab
+        .wait(&Waiting::online([machine], PATIENCE), |_| {})
 }
 
 /// Waits until everything runs where it should.

@@ -107,12 +107,7 @@ fn boot(stands: &mut Standing, names: &[String]) -> Result<Boots> {
     for name in names {
         stands.lab.attached().power_on(name)?;
     }
-    let back = Waiting {
-        machines: names.to_vec(),
-        text: guest::ONLINE,
-        patience: PATIENCE,
-    };
-    stands.lab.wait(&back, |_| {})?;
+    stands.lab.wait(&Waiting::online(names, PATIENCE), |_| {})?;
     Ok(Boots {
         nodes: names.len(),
         all: begin.elapsed().as_secs_f64(),

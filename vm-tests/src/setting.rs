@@ -181,19 +181,12 @@ pub fn wait_until_online(
     let nodes = cluster.nodes.iter().map(|node| node.name.clone());
     machines.extend(nodes.filter(is_clone));
     let (all, mut online) = (machines.len(), 0);
-    lab.wait(
-        &Waiting {
-            machines,
-            text: guest::ONLINE,
-            patience: PATIENCE,
-        },
-        |event: &Event| {
-            if matches!(&event.what, Happened::Says { text } if text == guest::ONLINE) {
-                online += 1;
-                progress(online, all);
-            }
-        },
-    )
+    lab.wait(&Waiting::online(machines, PATIENCE), |event: &Event| {
+        if matches!(&event.what, Happened::Says { text } if text == guest::ONLINE) {
+            online += 1;
+            progress(online, all);
+        }
+    })
 }
 
 fn machine(

@@ -16,6 +16,7 @@ use anyhow::{Context, Result, bail};
 
 use crate::definition::{Definition, Event, Happened, Machine, Reply, Request, Usage};
 use crate::fault::{Affliction, Fault};
+use crate::guest;
 use crate::qemu::Sockets;
 use crate::remains;
 use crate::rundir::RunDir;
@@ -51,6 +52,20 @@ pub struct Waiting<'a> {
     pub text: &'a str,
     /// How long at most, altogether.
     pub patience: Duration,
+}
+
+impl Waiting<'static> {
+    /// That each of these machines says that it is [online](crate::guest::ONLINE).
+    pub fn online(
+        machines: impl IntoIterator<Item = impl Into<String>>,
+        patience: Duration,
+    ) -> Waiting<'static> {
+        Waiting {
+            machines: machines.into_iter().map(Into::into).collect(),
+            text: guest::ONLINE,
+            patience,
+        }
+    }
 }
 
 impl Lab {
@@ -427,18 +442,26 @@ impl Attached {
     /// When there is no such machine, it is off, its shell does not answer, or the command takes too long or fails: what
     /// it wrote is in the error. Of a machine that stands still this is known after five minutes only.
     pub fn type_in(&self, machine: &str, command: &str) -> Result<String> {
+        match self.type_for(machine, command)? {
+            (0, output) => Ok(output),
+            (code, output) => bail!(
+                "`{command}` failed on {machine} with exit code {code}: {}",
+                output.trim()
+            ),
+        }
+    }
+
+    /// As [`Attached::type_in`], for those who want to know how a command failed: returns its exit code, too.
+    ///
+    /// # Errors
+    /// As [`Attached::type_in`], but not when the command fails.
+    pub fn type_for(&self, machine: &str, command: &str) -> Result<(i32, String)> {
         let request = Request::Type {
             machine: machine.to_owned(),
             command: command.to_owned(),
         };
         match self.request(&request)?.0 {
-            Reply::Typed { code: 0, output } => Ok(output),
-            Reply::Typed { code, output } => {
-                bail!(
-                    "`{command}` failed on {machine} with exit code {code}: {}",
-                    output.trim()
-                )
-            }
+            Reply::Typed { code, output } => Ok((code, output)),
             other => bail!("the lab's supervisor answered {other:?}"),
         }
     }

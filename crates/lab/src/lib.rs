@@ -57,100 +57,95 @@
 //! any of this but QEMU, of one machine that has nothing to run, is `examples/smallest_lab.rs`.)
 //!
 //! ```no_run
-//! use std::path::{Path, PathBuf};
+//! use std::path::Path;
 //! use std::time::Duration;
 //!
 //! use bramble_image::Inputs;
-//! use bramble_image::layer::Layer;
 //! use bramble_image::rootfs;
-//! use bramble_lab::identity::Identity;
 //! use bramble_lab::report::{self, Run};
 //! use bramble_lab::template::Template;
-//! use bramble_lab::{Backend, Definition, Expected, Fault, Lab, Trouble, Waiting, guest, supervise};
+//! use bramble_lab::{Expected, Fault, Lab, Topology, Trouble, supervised_by_itself};
 //! use bramble_store::Store;
+//!
+//! const MINUTE: Duration = Duration::from_secs(60);
 //!
 //! fn main() -> anyhow::Result<()> {
 //!     // The lab is owned by a process of its own, which is this program once more.
-//!     let arguments: Vec<String> = std::env::args().collect();
-//!     if let [_, verb, dir] = &arguments[..] && verb == "supervise" {
-//!         return supervise(Path::new(dir));
-//!     }
-//!     let supervisor = [std::env::current_exe()?.display().to_string(), "supervise".to_owned()];
-//!
+//!     let Some(supervisor) = supervised_by_itself()? else {
+//!         return Ok(());
+//!     };
 //!     // Booted the first time, and taken from the store ever after: 768 MiB, one CPU, as the nodes of `vm-test` have.
 //!     let inputs = Inputs::open(Store::open()?, Path::new("bramble.lock"), None)?;
 //!     let rootfs = rootfs::node().get(&inputs, None)?;
 //!     let template = Template::of_rootfs(&inputs.store, "node", &rootfs, (768, 1), &supervisor)?;
 //!
-//!     // Disks and identities belong to one lab alone, and go with it; logs stay.
-//!     let (scratch, logs) = (PathBuf::from("target/example/scratch"), PathBuf::from("target/example/logs"));
-//!     let _ = std::fs::remove_dir_all("target/example");
-//!     std::fs::create_dir_all(&scratch)?;
-//!     let mut machines = Vec::new();
-//!     for (number, name) in ["alice", "bob"].into_iter().enumerate() {
-//!         // An address of its own, as no router gives it one here.
-//!         let network = format!("[Match]\nName=eth0\n[Network]\nAddress=10.0.0.{}/24\n", number + 1);
-//!         let identity = Identity {
-//!             hostname: name.to_owned(),
-//!             user: "pi".to_owned(),
-//!             authorized_keys: String::new(),
-//!             host_key: None,
-//!             files: Layer::new().file("etc/systemd/network/05-own.network", 0o644, network),
-//!             configure: Some("#!/bin/sh\nnetworkctl reload\n".to_owned()),
-//!         };
-//!         let path = scratch.join(format!("{name}.identity"));
-//!         identity.write(&path)?;
-//!         machines.push(template.clone_as(name, &format!("52:54:00:00:00:0{number}"), &path, &scratch)?);
-//!     }
-//!     let definition = Definition {
-//!         logs: logs.clone(),
-//!         scratch: Some(scratch),
-//!         backend: Backend::Processes,
-//!         machines,
-//!         // Commands are typed at the consoles; for SSH from here, machines need a gateway and host keys.
-//!         gateway: None,
-//!     };
+//!     let pair = Topology::new("example", "target/example")
+//!         .machine("alice", &template)
+//!         .machine("bob", &template);
 //!     let mut run = Run::begin("bob loses his power");
-//!     let mut lab = Lab::launch("example", &definition, &supervisor)?;
-//!     let outcome = scenario(&mut lab);
+//!     let lab = pair.launch(&supervisor)?;
+//!     let outcome = scenario(&lab);
 //!     if let Err(error) = &outcome {
 //!         run.failure = Some(format!("{error:#}"));
 //!         lab.attached().collect()?;
 //!     }
-//!     println!("see {}", report::write(&[run], &logs)?.display());
+//!     println!("see {}", report::write(&[run], &pair.logs())?.display());
 //!     outcome?;
+//!     // Fails, too, if a machine was in trouble that nobody expected.
 //!     lab.down()
 //! }
 //!
-//! fn scenario(lab: &mut Lab) -> anyhow::Result<()> {
-//!     let online = |names: &[&str]| Waiting {
-//!         machines: names.iter().map(|&name| name.to_owned()).collect(),
-//!         text: guest::ONLINE,
-//!         patience: Duration::from_secs(600),
-//!     };
-//!     lab.wait(&online(&["alice", "bob"]), |event| println!("{event:?}"))?;
+//! fn scenario(lab: &Lab) -> anyhow::Result<()> {
+//!     let (alice, bob) = (lab.guest("alice"), lab.guest("bob"));
 //!
-//!     // What bob has written and synced is there when he is back; a bad line only makes alice wait for him.
-//!     lab.attached().type_in("bob", "echo remember > /root/note; sync")?;
-//!     lab.attached().inflict_for("bob", &Fault::PowerCut, Duration::from_secs(5))?;
-//!     lab.wait(&online(&["bob"]), |_| {})?;
-//!     assert_eq!(lab.attached().type_in("bob", "cat /root/note")?.trim(), "remember");
+//!     // What bob has written and synced is there when he is back.
+//!     bob.write("/root/note", "remember")?;
+//!     bob.run("sync")?;
+//!     bob.loses_power(Duration::from_secs(5))?;
+//!     assert_eq!(bob.read("/root/note")?, b"remember");
 //!
-//!     // A command that fails is an error: with the link cut, that is what is to happen.
-//!     let ping = || lab.attached().type_in("alice", "busybox ping -c 1 -W 2 10.0.0.2");
-//!     ping()?;
-//!     lab.attached().inflict("alice", &Fault::cut())?;
-//!     assert!(ping().is_err());
-//!     lab.attached().clear("alice")?;
-//!     ping()?;
+//!     // With the link cut, a command is to fail; keyboards are no matter of the network.
+//!     alice.run("busybox ping -c 1 -W 2 bob")?;
+//!     alice.suffers(&Fault::cut())?;
+//!     alice.fails("busybox ping -c 1 -W 2 bob")?;
+//!     alice.recovers()?;
+//!     alice.until("busybox ping -c 1 -W 2 bob", MINUTE)?;
 //!
-//!     // Had nobody expected it, this would fail every later wait, and the lab's end.
+//!     // Programs of the host reach what listens on a machine.
+//!     bob.run("systemd-run --unit=page busybox httpd -f -p 80 -h /root")?;
+//!     bob.until_active("page.service", MINUTE)?;
+//!     bob.until_open(80, MINUTE)?;
+//!     lab.attached().forward(8080, [10, 0, 0, 2].into(), 80)?;
+//!
+//!     // Had nobody expected it, this would fail whatever is waited for from then on, and the lab's end.
 //!     lab.watch().expect(vec![Expected {
 //!         machine: Some("bob".to_owned()),
 //!         trouble: Trouble::FailedUnit,
 //!         text: " doomed.service".to_owned(),
 //!     }]);
-//!     lab.attached().type_in("bob", "systemd-run --unit=doomed false").map(drop)
+//!     bob.run("systemd-run --unit=doomed false").map(drop)
+//! }
+//! ```
+//!
+//! [`Guest`] has the verbs. What they are made of, for other networks, identities, keys for SSH and machines that nobody
+//! waits for, is [`Definition`], [`identity::Identity`], [`Lab::launch`] and [`Lab::wait`].
+//!
+//! In tests of `cargo test`, where `main` is not one's own, a test that is ignored is the supervisor:
+//!
+//! ```no_run
+//! use std::path::Path;
+//!
+//! #[test]
+//! #[ignore = "runs the labs of the others"]
+//! fn supervise() {
+//!     let dir = std::env::args().next_back().expect("where the lab is");
+//!     bramble_lab::supervise(Path::new(&dir)).expect("a lab");
+//! }
+//!
+//! fn supervisor() -> Vec<String> {
+//!     let own = std::env::current_exe().expect("a path").display().to_string();
+//!     let test = ["--ignored", "--nocapture", "--exact", "supervise"];
+//!     std::iter::once(own).chain(test.map(str::to_owned)).collect()
 //! }
 //! ```
 
@@ -167,6 +162,7 @@ mod console;
 mod deed;
 mod definition;
 mod fault;
+mod hands;
 mod launcher;
 mod link;
 mod qemu;
@@ -176,6 +172,7 @@ mod remains;
 mod rundir;
 mod supervisor;
 mod switch;
+mod topology;
 mod trouble;
 mod typing;
 mod watch;
@@ -185,10 +182,12 @@ pub use definition::{
     Board, Definition, Event, Gateway, Happened, Machine, OfMachine, Reply, Request, Start, Usage,
 };
 pub use fault::{Affliction, Direction, Fault, Impairment, Rate, Share};
+pub use hands::Guest;
 pub use launcher::Backend;
 pub use qemu::{MACHINE_TYPE, version as qemu_version};
 pub use remains::{Remains, remains};
 pub use rundir::RunDir;
-pub use supervisor::supervise;
+pub use supervisor::{supervise, supervised_by_itself};
+pub use topology::Topology;
 pub use trouble::{Expected, Trouble};
 pub use watch::{Condition, State, Watch};

@@ -1,6 +1,8 @@
 //! The process that owns a lab: switch, consoles and machines live in it, and end with it.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::env;
+use std::ffi::OsString;
 use std::fs::{self, File};
 use std::io::{self, BufRead, Write};
 use std::path::{Path, PathBuf};
@@ -81,6 +83,25 @@ pub fn supervise(dir: &Path) -> Result<()> {
     fs::remove_dir_all(dir.path())
         .with_context(|| format!("cannot remove {}", dir.path().display()))?;
     outcome
+}
+
+/// Has a program be the supervisor of its own labs; the first thing that its `main` does. Called by [`Lab`](crate::Lab)
+/// as a supervisor, it is one until the lab ends, and returns `None`: there is nothing left to do. Otherwise returns what
+/// [`Lab::launch`](crate::Lab::launch) is to call it by.
+///
+/// # Errors
+/// As [`supervise`], and when this program's path is not known.
+pub fn supervised_by_itself() -> Result<Option<Vec<String>>> {
+    const VERB: &str = "supervise-a-lab";
+    let arguments: Vec<OsString> = env::args_os().collect();
+    if let [_, verb, dir] = &arguments[..]
+        && verb == VERB
+    {
+        return supervise(Path::new(dir)).map(|()| None);
+    }
+    let own = env::current_exe().context("this program's path is not known")?;
+    let own = own.to_str().context("this program's path is not UTF-8")?;
+    Ok(Some(vec![own.to_owned(), VERB.to_owned()]))
 }
 
 /// Holds the artefacts of a store that machines run from.

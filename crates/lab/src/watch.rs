@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, HashSet};
 use std::fmt;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use anyhow::{Result, bail};
 
@@ -16,6 +17,10 @@ use crate::trouble::{Expected, Trouble};
 pub struct Condition {
     /// How far it is.
     pub state: State,
+    /// How often it has been started, and told to go on as a clone.
+    pub starts: u32,
+    /// How often it has said that it is online.
+    pub online: u32,
     /// What has befallen it, in the order it did.
     pub faults: Vec<Fault>,
     /// The first trouble that it told of.
@@ -51,8 +56,14 @@ impl Condition {
     /// Takes note of what has happened to the machine.
     pub fn note(&mut self, what: &Happened) {
         match what {
-            Happened::Started | Happened::Resumed => self.state = State::Starting,
-            Happened::Says { text } if text == guest::ONLINE => self.state = State::Online,
+            Happened::Started | Happened::Resumed => {
+                self.state = State::Starting;
+                self.starts += 1;
+            }
+            Happened::Says { text } if text == guest::ONLINE => {
+                self.state = State::Online;
+                self.online += 1;
+            }
             Happened::Gone { .. } => self.state = State::Gone,
             Happened::Befell { fault } => {
                 if *fault == Fault::PowerCut {
@@ -128,11 +139,35 @@ impl Watch {
         self.lock().machines.clone()
     }
 
+    /// Returns when a machine is as `enough` wants it, `false` if it is not in time or the lab ends before.
+    ///
+    /// # Errors
+    /// As [`Watch::check`], and at once.
+    pub fn until(
+        &self,
+        machine: &str,
+        patience: Duration,
+        enough: impl Fn(&Condition) -> bool,
+    ) -> Result<bool> {
+        let (_, changed) = &*self.seen;
+        let is_so = |seen: &Seen| seen.machines.get(machine).is_some_and(&enough);
+        let waits = |seen: &mut Seen| seen.alarm.is_none() && !seen.over && !is_so(seen);
+        let (seen, _) = changed
+            .wait_timeout_while(self.lock(), patience, waits)
+            .unwrap_or_else(PoisonError::into_inner);
+        match &seen.alarm {
+            Some(alarm) => bail!("{alarm}"),
+            None => Ok(is_so(&seen)),
+        }
+    }
+
     pub(crate) fn note(&self, event: &Event) {
         let Some(machine) = &event.machine else {
             return;
         };
         let mut seen = self.lock();
+        // Whoever waits looks when this is done.
+        self.seen.1.notify_all();
         seen.machines
             .entry(machine.clone())
             .or_default()
@@ -145,7 +180,6 @@ impl Watch {
         let is_expected = |expected: &Expected| expected.covers(machine, trouble, text);
         if seen.alarm.is_none() && !seen.silenced && !seen.expected.iter().any(is_expected) {
             seen.alarm = Some(format!("{machine} is in trouble ({trouble}): {text}"));
-            self.seen.1.notify_all();
         }
     }
 
@@ -258,6 +292,38 @@ mod tests {
                 .wait_for_trouble()
                 .is_some_and(|it| it.contains("gone"))
         );
+    }
+
+    #[test]
+    fn whoever_waits_for_a_machine_is_woken_by_what_happens_to_it() {
+        let watch = Watch::default();
+        let ever = Duration::from_secs(3600);
+        let waits = |enough: fn(&Condition) -> bool| {
+            let watch = watch.clone();
+            std::thread::spawn(move || watch.until("worker1", ever, enough))
+        };
+        let (twice, off) = (
+            waits(|now| now.online == 2),
+            waits(|now| now.state == State::Off),
+        );
+        let text = guest::ONLINE.to_owned();
+        for what in [
+            Happened::Started,
+            Happened::Says { text: text.clone() },
+            Happened::Says { text },
+        ] {
+            watch.note(&event("worker1", what));
+        }
+        assert!(twice.join().expect("no panic").expect("no trouble"));
+        assert!(
+            !watch
+                .until("worker1", Duration::ZERO, |now| now.starts == 2)
+                .expect("no trouble")
+        );
+        watch.note(&event("worker2", trouble(Trouble::Panic, "the end")));
+        off.join()
+            .expect("no panic")
+            .expect_err("the trouble of another");
     }
 
     #[test]

@@ -1,0 +1,297 @@
+//! What a scenario does with one machine, in the words of somebody who sits before it.
+//!
+//! All of it is typed at the console, so that it works with the network cut, and no key is needed.
+
+use std::io::Write;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail, ensure};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
+
+use crate::client::{Attached, Lab};
+use crate::fault::Fault;
+use crate::watch::{Condition, State, Watch};
+
+/// Longest wait for a machine that boots. It takes under half a minute alone on two cores; a busy host needs longer.
+const BOOT: Duration = Duration::from_secs(15 * 60);
+
+/// How long the machine itself goes on trying before it is asked anew, in seconds: it is asked little, and trouble is
+/// heard of soon.
+const TURN: u64 = 20;
+
+/// What a console is good for, in bytes. A shell takes lines of any length, but the echo of each costs as much again.
+const MOST: usize = 64 << 10;
+const LINE: usize = 2 << 10;
+
+/// The number of this machine's present boot.
+const BOOT_ID: &str = "cat /proc/sys/kernel/random/boot_id";
+
+/// One machine of a running lab, from [`Lab::guest`]. It may go to other threads, and commands at different machines run
+/// side by side.
+#[derive(Debug, Clone)]
+pub struct Guest {
+    name: String,
+    attached: Attached,
+    watch: Watch,
+}
+
+impl Lab {
+    /// The machine `name`, to do something with.
+    pub fn guest(&self, name: &str) -> Guest {
+        Guest {
+            name: name.to_owned(),
+            attached: self.attached().clone(),
+            watch: self.watch().clone(),
+        }
+    }
+}
+
+impl Guest {
+    /// What it is called.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Has root run a shell command of one line, and returns what it wrote to either output.
+    ///
+    /// # Errors
+    /// When it fails, with what it wrote; when it has not ended after five minutes, or nobody answers at the console.
+    pub fn run(&self, command: &str) -> Result<String> {
+        self.attached.type_in(&self.name, command)
+    }
+
+    /// As [`Guest::run`], of a command that is to fail. Returns what it wrote.
+    ///
+    /// # Errors
+    /// When it succeeds; when it has not ended after five minutes, or nobody answers at the console.
+    pub fn fails(&self, command: &str) -> Result<String> {
+        match self.attached.type_for(&self.name, command)? {
+            (0, output) => bail!(
+                "`{command}` was to fail on {} and has not: {}",
+                self.name,
+                output.trim()
+            ),
+            (_, output) => Ok(output),
+        }
+    }
+
+    /// Has root run a command once a second until it succeeds, and returns what it wrote then.
+    ///
+    /// # Errors
+    /// When it has not succeeded in time: why it failed last is in the error. When a machine of the lab is in trouble that
+    /// nobody expected, or nobody answers at the console.
+    pub fn until(&self, command: &str, patience: Duration) -> Result<String> {
+        let begin = Instant::now();
+        loop {
+            let left = patience.saturating_sub(begin.elapsed()).as_secs();
+            let typed = self
+                .attached
+                .type_for(&self.name, &attempts(command, left.min(TURN)));
+            self.watch.check()?;
+            match typed? {
+                (0, output) => return Ok(output),
+                (_, output) if begin.elapsed() >= patience => bail!(
+                    "`{command}` has not succeeded on {} in {} s; at last: {}",
+                    self.name,
+                    patience.as_secs(),
+                    output.trim()
+                ),
+                _ => {}
+            }
+        }
+    }
+
+    /// Waits until a unit of systemd's is active.
+    ///
+    /// # Errors
+    /// When it has failed, with its last lines in the journal; otherwise as [`Guest::until`].
+    pub fn until_active(&self, unit: &str, patience: Duration) -> Result<()> {
+        let unit = quoted(unit);
+        let state = self.until(
+            &format!(
+                "s=$(systemctl is-active -- {unit}); echo $s; [ $s = active ] || [ $s = failed ]"
+            ),
+            patience,
+        )?;
+        if state.trim() == "active" {
+            return Ok(());
+        }
+        let said = self.run(&format!("journalctl -q -n 10 -u {unit}"))?;
+        bail!("{unit} has failed on {}:\n{}", self.name, said.trim_end())
+    }
+
+    /// Waits until somebody listens on a TCP port.
+    ///
+    /// # Errors
+    /// As [`Guest::until`].
+    pub fn until_open(&self, port: u16, patience: Duration) -> Result<()> {
+        let listening = format!("ss -Hltn 'sport = :{port}' | grep .");
+        self.until(&listening, patience).map(drop)
+    }
+
+    /// Writes a file of at most 64 KiB, and makes the directories above it. What is larger belongs to the machine's
+    /// [`Identity`](crate::identity::Identity), or comes by SSH.
+    ///
+    /// # Errors
+    /// When it is larger, or cannot be written.
+    pub fn write(&self, path: &str, contents: impl AsRef<[u8]>) -> Result<()> {
+        let contents = contents.as_ref();
+        ensure!(
+            contents.len() <= MOST,
+            "{path} has {} bytes, and a console takes {MOST} of a file",
+            contents.len()
+        );
+        let path = quoted(path);
+        self.run(&format!(
+            "mkdir -p -- \"$(dirname -- {path})\" && : > {path}"
+        ))?;
+        for piece in contents.chunks(LINE) {
+            let text = BASE64.encode(piece);
+            self.run(&format!("echo {text} | base64 -d >> {path}"))?;
+        }
+        Ok(())
+    }
+
+    /// Reads a file of at most 64 KiB.
+    ///
+    /// # Errors
+    /// When it is larger, is not there or cannot be read.
+    pub fn read(&self, path: &str) -> Result<Vec<u8>> {
+        let path = quoted(path);
+        let text = self.run(&format!("head -c {} -- {path} | base64 -w 0", MOST + 1))?;
+        let bytes = BASE64
+            .decode(text.trim())
+            .with_context(|| format!("cannot read {path} on {}: {}", self.name, text.trim()))?;
+        ensure!(
+            bytes.len() <= MOST,
+            "{path} on {} has more than {MOST} bytes, which is what a console gives of a file",
+            self.name
+        );
+        Ok(bytes)
+    }
+
+    /// Has a fault befall it, until it recovers.
+    ///
+    /// # Errors
+    /// As [`Attached::inflict`].
+    pub fn suffers(&self, fault: &Fault) -> Result<()> {
+        self.attached.inflict(&self.name, fault)
+    }
+
+    /// Clears all that has befallen it. See [`Guest::loses_power`] for a power cut that is waited for.
+    ///
+    /// # Errors
+    /// As [`Attached::clear`].
+    pub fn recovers(&self) -> Result<()> {
+        self.attached.clear(&self.name)
+    }
+
+    /// Cuts its power for so long, and returns when it has booted from its disk and is online again.
+    ///
+    /// # Errors
+    /// When it does not come back, or a machine of the lab is in trouble that nobody expected.
+    pub fn loses_power(&self, lasting: Duration) -> Result<()> {
+        let before = self.condition().starts;
+        self.attached
+            .inflict_for(&self.name, &Fault::PowerCut, lasting)?;
+        self.until_it_is(BOOT + lasting, |now| {
+            now.starts > before && now.state == State::Online
+        })
+    }
+
+    /// Has it reboot in order, and returns when it is online again.
+    ///
+    /// # Errors
+    /// As [`Guest::loses_power`].
+    pub fn restarts(&self) -> Result<()> {
+        let boot = self.run(BOOT_ID)?;
+        let mut before = self.condition().online;
+        // It may be gone before it could say that it has begun.
+        writeln!(self.attached.console(&self.name)?, " systemctl reboot")?;
+        let begin = Instant::now();
+        loop {
+            let left = BOOT.saturating_sub(begin.elapsed());
+            self.until_it_is(left, |now| now.online > before)?;
+            if self.run(BOOT_ID)? != boot {
+                return Ok(());
+            }
+            // What was heard only now was said of the boot before.
+            before = self.condition().online;
+        }
+    }
+
+    /// How it is, as far as it has told.
+    pub fn condition(&self) -> Condition {
+        self.watch.machines().remove(&self.name).unwrap_or_default()
+    }
+
+    fn until_it_is(&self, patience: Duration, enough: impl Fn(&Condition) -> bool) -> Result<()> {
+        let is_so = self.watch.until(&self.name, patience, enough)?;
+        ensure!(
+            is_so,
+            "{} is not online again after {} s; it is {}",
+            self.name,
+            patience.as_secs(),
+            self.condition().state
+        );
+        Ok(())
+    }
+}
+
+/// Tries a command once a second for so many seconds, and at least once. By the machine's own uptime: its clock may
+/// jump.
+fn attempts(command: &str, seconds: u64) -> String {
+    let command = quoted(command);
+    format!(
+        "now() {{ cut -d. -f1 /proc/uptime; }}; end=$(($(now) + {seconds})); \
+         until o=$(sh -c {command} 2>&1); do \
+         [ $(now) -lt $end ] || {{ printf '%s\\n' \"$o\"; exit 1; }}; sleep 1; done; printf '%s\\n' \"$o\""
+    )
+}
+
+/// A word, as a shell takes it.
+fn quoted(word: &str) -> String {
+    format!("'{}'", word.replace('\'', r"'\''"))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::process::Command;
+
+    use super::*;
+
+    fn sh(command: &str) -> (bool, String) {
+        let output = Command::new("sh")
+            .args(["-c", command])
+            .output()
+            .expect("a shell");
+        (
+            output.status.success(),
+            String::from_utf8_lossy(&output.stdout).into_owned(),
+        )
+    }
+
+    #[test]
+    fn words_reach_the_shell_as_they_are() {
+        for word in ["plain", "it's", "$HOME `x` \"y\" \\ *", ""] {
+            assert_eq!(
+                sh(&format!("printf %s {}", quoted(word))),
+                (true, word.to_owned())
+            );
+        }
+    }
+
+    #[test]
+    fn attempts_end_with_the_first_that_succeeds_or_with_why_the_last_failed() {
+        assert_eq!(sh(&attempts("echo it\\'s", 0)), (true, "it's\n".to_owned()));
+        assert_eq!(
+            sh(&attempts("echo bad >&2; exit 3", 0)),
+            (false, "bad\n".to_owned())
+        );
+        let dir = tempfile::tempdir().expect("a directory");
+        let file = dir.path().join("file").display().to_string();
+        let third = format!("echo >> {file}; [ $(wc -l < {file}) -eq 3 ] && echo there");
+        assert_eq!(sh(&attempts(&third, 60)), (true, "there\n".to_owned()));
+    }
+}
