@@ -99,9 +99,19 @@ pub fn provision_again(report: &Report, operator: &Operator, programs: &Programs
 
 fn provisioned(stage: &Stage, operator: &Operator, programs: &Programs) -> Result<String> {
     let node = programs.node.display().to_string();
-    operator.follow(&["provision", "--json", "--node-binary", &node], |line| {
-        note_event(stage, line)
-    })
+    // Emulated machines that work at the same time on the same processor take a third longer than one after the other.
+    let forks = thread::available_parallelism()?.to_string();
+    operator.follow(
+        &[
+            "provision",
+            "--json",
+            "--node-binary",
+            &node,
+            "--forks",
+            &forks,
+        ],
+        |line| note_event(stage, line),
+    )
 }
 
 /// Starts the registry and fills it with the container images.

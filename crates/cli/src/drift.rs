@@ -38,6 +38,7 @@ pub(crate) fn run(context: &Context, args: &Args) -> anyhow::Result<ExitCode> {
             check: true,
             diff: true,
         },
+        forks: usize::MAX,
         reboot: true,
         json: args.json,
         program: &args.program,

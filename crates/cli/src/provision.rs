@@ -3,8 +3,11 @@
 mod reboot;
 mod swarm;
 
+use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 
 use anyhow::Context as _;
@@ -29,6 +32,7 @@ use crate::text::count;
   bramble provision --check --diff
   bramble provision
   bramble provision --limit worker3,worker4
+  bramble provision --forks 5
   bramble provision --from engine --no-reboot")]
 pub(crate) struct Args {
     /// Say what would change, and change nothing.
@@ -43,6 +47,9 @@ pub(crate) struct Args {
     /// Leave out what comes before this part.
     #[arg(long, value_name = "PART", value_enum, default_value_t = Part::System)]
     from: Part,
+    /// How many nodes to work on at a time [default: all].
+    #[arg(long, value_name = "N")]
+    forks: Option<NonZeroUsize>,
     /// Reboot no node, whatever the cluster file says; those that need it are named.
     #[arg(long)]
     no_reboot: bool,
@@ -70,6 +77,7 @@ pub(crate) fn run(context: &Context, args: &Args) -> anyhow::Result<ExitCode> {
             check: args.check,
             diff: args.diff,
         },
+        forks: args.forks.map_or(usize::MAX, NonZeroUsize::get),
         reboot: !args.no_reboot,
         json: args.json,
         program: &args.program,
@@ -88,6 +96,8 @@ pub(crate) struct Order<'a> {
     /// Leave out what comes before.
     pub(crate) from: Part,
     pub(crate) mode: Mode,
+    /// How many nodes to work on at a time.
+    pub(crate) forks: usize,
     /// Whether nodes may be rebooted, as far as the cluster file lets.
     pub(crate) reboot: bool,
     pub(crate) json: bool,
@@ -109,12 +119,13 @@ pub(crate) fn carry_out(context: &Context, order: &Order) -> anyhow::Result<Repo
         agent: &agent,
         report: &report,
         mode: order.mode,
+        forks: order.forks,
     };
 
     let base = |node: &Node| plan::base(&cluster, node, &keys, order.from);
     let plans: Vec<Plan> = nodes.iter().map(|node| base(node)).collect();
     report.intent(&intent(&plans));
-    let summaries = report.stage("base", || run.on_all(plans));
+    let summaries = report.stage("base", || run.on_all(&plans));
     let mut based: Vec<Based> = nodes.iter().copied().zip(summaries).collect();
     if order.from <= Part::Reboot {
         run.reboot(&mut based, order.reboot, base);
@@ -155,24 +166,36 @@ pub(crate) struct Run<'a> {
     pub(crate) agent: &'a Agent,
     pub(crate) report: &'a Report,
     pub(crate) mode: Mode,
+    pub(crate) forks: usize,
 }
 
 /// A node and how its last plan ended; `None` if it was not carried out.
 type Based<'a> = (&'a Node, Option<Summary>);
 
 impl Run<'_> {
-    /// Applies each plan on its node, all at once. A node that fails is reported, and does not stop the others.
-    pub(crate) fn on_all(&self, plans: Vec<Plan>) -> Vec<Option<Summary>> {
+    /// Applies each plan on its node, as many at a time as were asked for. A node that fails is reported, and does not
+    /// stop the others.
+    pub(crate) fn on_all(&self, plans: &[Plan]) -> Vec<Option<Summary>> {
+        self.on_a_few(self.forks, plans)
+    }
+
+    /// As [`Run::on_all`], `at_once` at a time.
+    fn on_a_few(&self, at_once: usize, plans: &[Plan]) -> Vec<Option<Summary>> {
+        let jobs: Vec<_> = plans.iter().map(|plan| (plan, OnceLock::new())).collect();
+        let next = AtomicUsize::new(0);
+        let work = || {
+            while let Some((plan, summary)) = jobs.get(next.fetch_add(1, Ordering::Relaxed)) {
+                summary.get_or_init(|| self.on_one(plan));
+            }
+        };
         thread::scope(|scope| {
-            let running: Vec<_> = plans
-                .iter()
-                .map(|plan| scope.spawn(move || self.on_one(plan)))
-                .collect();
-            running
-                .into_iter()
-                .map(|node| node.join().ok().flatten())
-                .collect()
-        })
+            for _ in 0..at_once.min(plans.len()) {
+                scope.spawn(work);
+            }
+        });
+        let done = jobs.into_iter();
+        done.map(|(_, summary)| summary.into_inner().flatten())
+            .collect()
     }
 
     fn on_one(&self, plan: &Plan) -> Option<Summary> {

@@ -68,6 +68,7 @@ pub(crate) fn run(context: &Context, args: &Args) -> anyhow::Result<ExitCode> {
         agent: &agent,
         report: &report,
         mode: Mode::default(),
+        forks: usize::MAX,
     };
     let done = renew(&run, &places, context);
     let well = report.finish(false);
@@ -124,7 +125,7 @@ fn on_every_node(
 ) -> anyhow::Result<()> {
     let plans = run.cluster.nodes.iter().map(plan);
     let plans = plans.collect::<anyhow::Result<Vec<_>>>()?;
-    let summaries = run.report.stage(stage, || run.on_all(plans));
+    let summaries = run.report.stage(stage, || run.on_all(&plans));
     if summaries.contains(&None) {
         bail!(
             "not all nodes have been reached, so the old keys stay good everywhere; run it again when they answer"

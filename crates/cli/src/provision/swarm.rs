@@ -1,10 +1,7 @@
 //! One swarm of all nodes.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::thread;
-
 use bramble_cluster::spec::{Cluster, Node, Role};
-use bramble_provision::{Event, LocalSwarm, Member, Outcome, Plan, Resource, Summary, Verdict};
+use bramble_provision::{Event, LocalSwarm, Member, Outcome, Resource, Summary, Verdict};
 
 use super::{Based, Run};
 use crate::{agent, plan};
@@ -51,7 +48,7 @@ impl Run<'_> {
         };
         self.report.stage("swarm join", || {
             join(&managers, 1);
-            join(&workers, AT_ONCE);
+            join(&workers, AT_ONCE.min(self.forks));
         });
         let stands = |(node, summary): &Based| {
             !self.report.has_failed(&node.name)
@@ -66,21 +63,6 @@ impl Run<'_> {
             let plan = plan::members(manager, &members);
             self.report.stage("swarm members", || self.on_one(&plan));
         }
-    }
-
-    /// Applies each plan on its node, a few at a time.
-    fn on_a_few(&self, at_once: usize, plans: &[Plan]) {
-        let next = AtomicUsize::new(0);
-        let work = || {
-            while let Some(plan) = plans.get(next.fetch_add(1, Ordering::Relaxed)) {
-                self.on_one(plan);
-            }
-        };
-        thread::scope(|scope| {
-            for _ in 0..at_once {
-                scope.spawn(work);
-            }
-        });
     }
 
     /// Whether what a manager told with its summary shows all nodes in their places, so that nobody need be asked.
