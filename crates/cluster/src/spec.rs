@@ -153,6 +153,8 @@ impl Nas {
 pub struct Docker {
     /// Where the engine comes from.
     pub source: DockerSource,
+    /// What it starts containers with.
+    pub runtime: Runtime,
     /// Registries to speak plain HTTP with, in addition to the cluster's own: `host:port`.
     pub insecure_registries: Vec<String>,
     /// Where Docker's own packages come from: `https://download.docker.com`, without a slash at the end.
@@ -218,6 +220,36 @@ pub enum DockerSource {
     DockerCe,
     /// Docker's own packages, by its own script.
     Script,
+}
+
+/// What the engine starts containers with, and looks after them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Runtime {
+    /// Written in C. It starts a container with a third less work, and asks after its health with half, which every
+    /// service pays for each minute.
+    Crun,
+    /// The engine's own.
+    Runc,
+}
+
+impl Runtime {
+    /// Of those who have not chosen. A distribution's crun goes with its own engine; an engine that is newer than the
+    /// distribution may ask for what its crun does not know.
+    pub(crate) fn of(source: DockerSource) -> Runtime {
+        match source {
+            DockerSource::Distro => Runtime::Crun,
+            DockerSource::DockerCe | DockerSource::Script => Runtime::Runc,
+        }
+    }
+
+    /// Its name, also its program's and its package's.
+    pub fn name(self) -> &'static str {
+        match self {
+            Runtime::Crun => "crun",
+            Runtime::Runc => "runc",
+        }
+    }
 }
 
 /// What the firmware and the kernel are told.

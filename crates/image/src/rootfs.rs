@@ -34,6 +34,7 @@ pub const FIRST_USER_ID: u32 = 1000;
 const NODE_PACKAGES: &[&str] = &[
     "busybox-static",
     "ca-certificates",
+    "crun",
     "dbus",
     "docker-cli",
     "docker.io",
@@ -61,7 +62,7 @@ const HOUSEHOLD_PACKAGES: &[&str] = &["dnsmasq-base", "nfs-kernel-server"];
 const PYTHON_PACKAGES: &[&str] = &["python3", "python3-apt", "python3-docker"];
 
 /// Run in a node's root file system, leaves one without an engine. Whatever came with it goes too.
-const WITHOUT_ENGINE: &str = r#"chroot "$1" env DEBIAN_FRONTEND=noninteractive apt-get --quiet --yes --auto-remove purge docker.io docker-cli nfs-common python3-docker"#;
+const WITHOUT_ENGINE: &str = r#"chroot "$1" env DEBIAN_FRONTEND=noninteractive apt-get --quiet --yes --auto-remove purge docker.io docker-cli crun nfs-common python3-docker"#;
 
 /// Files that no machine of a cluster reads.
 const EXCLUDED: &[&str] = &[

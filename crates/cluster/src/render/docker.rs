@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::json;
-use crate::spec::Cluster;
+use crate::spec::{Cluster, Runtime};
 
 /// Registries that every daemon speaks plain HTTP with.
 pub fn insecure_registries(cluster: &Cluster) -> Vec<String> {
@@ -25,11 +25,19 @@ pub fn insecure_registries(cluster: &Cluster) -> Vec<String> {
 /// What must stand in `/etc/docker/daemon.json`, beside whatever else does.
 pub fn daemon(cluster: &Cluster) -> Value {
     // `live-restore` must stay off: a daemon in a swarm refuses to start with it.
-    json!({
+    let runtime = cluster.docker.runtime;
+    let mut settings = json!({
+        "default-runtime": runtime.name(),
         "insecure-registries": insecure_registries(cluster),
         "log-driver": "json-file",
         "log-opts": { "max-size": "10m", "max-file": "3" },
-    })
+    });
+    if runtime == Runtime::Crun {
+        // Engines before 25 know no runtime by its name alone.
+        let program = format!("/usr/bin/{}", runtime.name());
+        settings["runtimes"] = json!({ runtime.name(): { "path": program } });
+    }
+    settings
 }
 
 /// `/etc/docker/daemon.json`, whole.

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::spec::{Cluster, DockerSource};
+use crate::spec::{Cluster, DockerSource, Runtime};
 
 /// Roots of trust, without which nothing is fetched by HTTPS.
 pub const TRUST: &str = "ca-certificates";
@@ -65,6 +65,9 @@ pub fn names(cluster: &Cluster) -> Vec<String> {
         DockerSource::Script => &[],
     };
     names.extend(engine.iter().map(ToString::to_string));
+    if cluster.docker.runtime == Runtime::Crun {
+        names.push(Runtime::Crun.name().to_owned());
+    }
     names.push("nfs-common".to_owned());
     names.extend(cluster.tailscale.as_ref().map(|_| "tailscale".to_owned()));
     names.extend(cluster.timezone.as_ref().map(|_| "tzdata".to_owned()));

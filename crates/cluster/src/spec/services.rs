@@ -6,7 +6,7 @@ use std::ops::Range;
 use toml::Spanned;
 
 use super::check::Check;
-use super::{Docker, DockerSource, PORTAINER_TAG, Portainer, Tailscale, names, wire};
+use super::{Docker, DockerSource, PORTAINER_TAG, Portainer, Runtime, Tailscale, names, wire};
 
 /// Where Docker's own packages come from.
 const DOCKER_MIRROR: &str = "https://download.docker.com";
@@ -71,7 +71,8 @@ impl Check<'_> {
             script: docker
                 .script
                 .map_or_else(|| DOCKER_SCRIPT.to_owned(), Spanned::into_inner),
-            source: docker.source.map(Spanned::into_inner).unwrap_or_default(),
+            source,
+            runtime: docker.runtime.unwrap_or_else(|| Runtime::of(source)),
             insecure_registries: docker
                 .insecure_registries
                 .into_iter()

@@ -10,7 +10,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 use toml::Spanned;
 
-use super::{DockerSource, Reboot, Role, Upgrade};
+use super::{DockerSource, Reboot, Role, Runtime, Upgrade};
 
 type Placed<T> = Option<Spanned<T>>;
 
@@ -126,6 +126,9 @@ pub struct Docker {
     /// Where the engine comes from.
     #[schemars(with = "Option<DockerSource>")]
     pub source: Placed<DockerSource>,
+    /// What it starts containers with. By default `crun` for the distribution's engine, and `runc` for Docker's own.
+    #[serde(default)]
+    pub runtime: Option<Runtime>,
     /// Registries to speak plain HTTP with, in addition to the cluster's own: `host:port`.
     #[serde(default)]
     #[schemars(with = "Vec<String>")]

@@ -25,6 +25,7 @@ const VERSION: u32 = 1;
 /// What can be installed: what nodes need, what the guide has them have, and what Ansible needs there.
 const PACKAGES: &[&str] = &[
     "ca-certificates",
+    "crun",
     "curl",
     "docker-cli",
     "docker.io",
