@@ -92,7 +92,7 @@ impl Guest {
             match typed? {
                 (0, output) => return Ok(output),
                 (_, output) if begin.elapsed() >= patience => bail!(
-                    "`{command}` has not succeeded on {} in {} s; at last: {}",
+                    "`{command}` has not succeeded on {} in {} s; at last it said `{}`",
                     self.name,
                     patience.as_secs(),
                     output.trim()
@@ -159,10 +159,12 @@ impl Guest {
     /// When it is larger, is not there or cannot be read.
     pub fn read(&self, path: &str) -> Result<Vec<u8>> {
         let path = quoted(path);
-        let text = self.run(&format!("head -c {} -- {path} | base64 -w 0", MOST + 1))?;
+        // A pipe would hide that the first of its programs failed.
+        let head = format!("head -c {} -- {path}", MOST + 1);
+        let text = self.run(&format!("{head} > /dev/null && {head} | base64 -w 0"))?;
         let bytes = BASE64
             .decode(text.trim())
-            .with_context(|| format!("cannot read {path} on {}: {}", self.name, text.trim()))?;
+            .with_context(|| format!("{} did not give {path} whole: {text}", self.name))?;
         ensure!(
             bytes.len() <= MOST,
             "{path} on {} has more than {MOST} bytes, which is what a console gives of a file",

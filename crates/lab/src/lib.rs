@@ -56,6 +56,9 @@
 //! host it asks for QEMU, and for `mmdebstrap` the first time: `cargo xtask doctor` says what is missing. (A lab without
 //! any of this but QEMU, of one machine that has nothing to run, is `examples/smallest_lab.rs`.)
 //!
+//! `[profile.dev.package.sha2]` with `opt-level = 3` in its `Cargo.toml` saves a debug build a minute, in which it would
+//! read the store.
+//!
 //! ```no_run
 //! use std::path::Path;
 //! use std::time::Duration;
