@@ -189,7 +189,8 @@ impl Guest {
         self.attached.clear(&self.name)
     }
 
-    /// Cuts its power for so long, and returns when it has booted from its disk and is online again.
+    /// Cuts its power for so long, and returns when it has booted from its disk and is online again. That it said so is
+    /// still news to [`Lab::wait`].
     ///
     /// # Errors
     /// When it does not come back, or a machine of the lab is in trouble that nobody expected.
@@ -202,7 +203,7 @@ impl Guest {
         })
     }
 
-    /// Has it reboot in order, and returns when it is online again.
+    /// Has it reboot in order, and returns when it is online again; see [`Guest::loses_power`].
     ///
     /// # Errors
     /// As [`Guest::loses_power`].

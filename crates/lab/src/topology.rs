@@ -5,7 +5,7 @@ use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
 use bramble_image::layer::Layer;
 
 use crate::client::{Lab, Waiting};
@@ -91,7 +91,8 @@ impl<'a> Topology<'a> {
     /// When a name is no host name or occurs twice, or a machine does not come online: the end of its console is in the
     /// error.
     pub fn launch(&self, supervisor: &[String]) -> Result<Lab> {
-        self.check()?;
+        let names: Vec<&str> = self.members.iter().map(|(name, ..)| &**name).collect();
+        check(&names)?;
         let (scratch, logs) = (self.place.join("scratch"), self.logs());
         for dir in [&scratch, &logs] {
             fresh(dir)?;
@@ -121,32 +122,6 @@ impl<'a> Topology<'a> {
         Ok(lab)
     }
 
-    fn check(&self) -> Result<()> {
-        ensure!(
-            self.members.len() <= MOST,
-            "a topology has at most {MOST} machines, not {}",
-            self.members.len()
-        );
-        for (number, (name, ..)) in self.members.iter().enumerate() {
-            let is_host_name = name.len() <= 32
-                && name.starts_with(|first: char| first.is_ascii_lowercase())
-                && name
-                    .chars()
-                    .all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-');
-            ensure!(
-                is_host_name,
-                "a machine's name is a lower-case letter and at most 31 more, digits or hyphens, not `{name}`"
-            );
-            if self.members[..number]
-                .iter()
-                .any(|(other, ..)| other == name)
-            {
-                bail!("two machines are called {name}");
-            }
-        }
-        Ok(())
-    }
-
     fn identity(&self, number: usize, name: &str, files: &Layer) -> Identity {
         let network = format!(
             "[Match]\nName=eth0\n[Network]\nAddress={}/24\n",
@@ -172,6 +147,30 @@ impl<'a> Topology<'a> {
     }
 }
 
+fn check(names: &[&str]) -> Result<()> {
+    ensure!(
+        names.len() <= MOST,
+        "a topology has at most {MOST} machines, not {}",
+        names.len()
+    );
+    for (number, name) in names.iter().enumerate() {
+        let is_host_name = name.len() <= 32
+            && name.starts_with(|first: char| first.is_ascii_lowercase())
+            && name
+                .chars()
+                .all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-');
+        ensure!(
+            is_host_name,
+            "a machine's name is a lower-case letter and at most 31 more, digits or hyphens, not `{name}`"
+        );
+        ensure!(
+            !names[..number].contains(name),
+            "two machines are called {name}"
+        );
+    }
+    Ok(())
+}
+
 /// The address of the machine that is the `number`th, from 0 on.
 fn address(number: usize) -> Ipv4Addr {
     within(u8::try_from(number + 1).unwrap_or(u8::MAX))
@@ -189,5 +188,35 @@ fn fresh(dir: &Path) -> Result<()> {
             Err(error).with_context(|| format!("cannot remove {}", dir.display()))
         }
         _ => fs::create_dir_all(dir).with_context(|| format!("cannot make {}", dir.display())),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_host_names_and_each_is_one_machines() {
+        check(&["alice", "bob-2"]).expect("two machines");
+        for (names, why) in [
+            (&["Alice"][..], "not `Alice`"),
+            (&["2nd"], "not `2nd`"),
+            (&["a/../b"], "not `a/../b`"),
+            (&[""], "not ``"),
+            (&["alice", "bob", "alice"], "two machines are called alice"),
+            (&["x"; MOST + 1], "not 251"),
+        ] {
+            let error = check(names).expect_err(why).to_string();
+            assert!(error.contains(why), "{error}");
+        }
+    }
+
+    #[test]
+    fn addresses_are_counted_from_one_and_leave_the_gateway_its_own() {
+        assert_eq!(address(0), Ipv4Addr::new(10, 0, 0, 1));
+        assert!(address(MOST - 1) < within(253));
+        let lab = Topology::new("two", "nowhere");
+        let error = lab.address("alice").expect_err("no machine").to_string();
+        assert_eq!(error, "the topology has no machine alice");
     }
 }

@@ -3,10 +3,8 @@
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
-use bramble_lab::Fault;
 
 use super::EIGHT_PI;
-use crate::life;
 use crate::scenario::{On, Rehearsal, Scenario, Stock, When};
 
 pub(super) const SCENARIO: Scenario = Scenario {
@@ -22,7 +20,10 @@ pub(super) const SCENARIO: Scenario = Scenario {
 };
 
 /// What a boot of a machine is known by.
-const BOOT: &[&str] = &["cat", "/proc/sys/kernel/random/boot_id"];
+const BOOT: &str = "cat /proc/sys/kernel/random/boot_id";
+
+/// Something to remember.
+const NOTE: &str = "/var/lib/bramble-lab/note";
 
 /// What a machine has noted lately: by then, that it was asked for this.
 const JOURNAL: &[&str] = &["sudo", "journalctl", "--quiet", "--lines=5"];
@@ -57,15 +58,19 @@ fn run(rehearsal: &mut Rehearsal) -> Result<()> {
     let Some(last) = nodes.last().map(|node| node.name.clone()) else {
         return Ok(());
     };
-    let before = operator.look(&last, BOOT)?;
-    // Who it is has only just been written.
-    operator.look(&last, &["sync"])?;
     report.stage(&format!("{last} without power"), |_| {
-        let lab = rehearsal.lab.attached();
-        lab.inflict_for(&last, &Fault::PowerCut, Duration::from_secs(1))?;
-        life::until_online(rehearsal, &last)
-    })?;
-    let after = rehearsal.operator.look(&last, BOOT)?;
-    ensure!(before != after, "{last} was never off");
-    Ok(())
+        let guest = rehearsal.lab.guest(&last);
+        let boot = guest.run(BOOT)?;
+        guest.write(NOTE, "it was so")?;
+        // Who it is has only just been written, too.
+        guest.run("sync")?;
+        guest.loses_power(Duration::from_secs(1))?;
+        ensure!(guest.run(BOOT)? != boot, "{last} was never off");
+        let note = guest.read(NOTE)?;
+        ensure!(
+            note == b"it was so",
+            "{last} has forgotten what was on its disk"
+        );
+        Ok(())
+    })
 }
