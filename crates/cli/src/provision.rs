@@ -176,6 +176,11 @@ impl Run<'_> {
     /// Applies each plan on its node, as many at a time as were asked for. A node that fails is reported, and does not
     /// stop the others.
     pub(crate) fn on_all(&self, plans: &[Plan]) -> Vec<Option<Summary>> {
+        self.on_a_few(self.forks, plans)
+    }
+
+    /// As [`Run::on_all`], `at_once` at a time.
+    fn on_a_few(&self, at_once: usize, plans: &[Plan]) -> Vec<Option<Summary>> {
         let jobs: Vec<_> = plans.iter().map(|plan| (plan, OnceLock::new())).collect();
         let next = AtomicUsize::new(0);
         let work = || {
@@ -184,7 +189,7 @@ impl Run<'_> {
             }
         };
         thread::scope(|scope| {
-            for _ in 0..self.forks.min(plans.len()) {
+            for _ in 0..at_once.min(plans.len()) {
                 scope.spawn(work);
             }
         });

@@ -6,6 +6,10 @@ use bramble_provision::{Event, LocalSwarm, Member, Outcome, Resource, Summary, V
 use super::{Based, Run};
 use crate::{agent, plan};
 
+/// How many workers join at once. Each sets up networks and tells all others; when fifteen emulated nodes did so at once,
+/// on two processors, they had no time left to answer each other, and never came to rest.
+const AT_ONCE: usize = 2;
+
 impl Run<'_> {
     /// Makes one swarm of all nodes that got this far.
     pub(super) fn swarm(&self, based: &[Based]) {
@@ -34,16 +38,17 @@ impl Run<'_> {
             true => is_active(based) && !is_member(based, &view.members),
             false => !is_member(based, &view.members),
         });
+        // Managers one by one: each changes the quorum of the others.
         let (managers, workers): (Vec<&Node>, Vec<&Node>) = joining
             .map(|(node, _)| *node)
             .partition(|node| node.role == Role::Manager);
-        // One by one: a manager changes the quorum of the others, and each node sets up networks and tells all others. Of two
-        // that join at the same time, one may ask the other for its networks before that one knows it. Nobody answers then,
-        // and it waits for half a minute.
+        let join = |nodes: &[&Node], at_once: usize| {
+            let plans = nodes.iter().map(|node| plan::join(node, &[manager], &view));
+            self.on_a_few(at_once, &plans.collect::<Vec<_>>());
+        };
         self.report.stage("swarm join", || {
-            for node in managers.into_iter().chain(workers) {
-                self.on_one(&plan::join(node, &[manager], &view));
-            }
+            join(&managers, 1);
+            join(&workers, AT_ONCE.min(self.forks));
         });
         let stands = |(node, summary): &Based| {
             !self.report.has_failed(&node.name)
