@@ -31,7 +31,7 @@ pub struct SwarmJoin {
     pub token: Secret,
     /// Ids of the swarm's nodes, by which a node that belongs to another swarm is told from a member.
     pub members: Vec<String>,
-    /// Whether to wait for the swarm's routing mesh, so that the node has nothing left to do when it is a member.
+    /// Whether to wait a while for the swarm's routing mesh, so that the node has little left to do when it is a member.
     #[serde(default)]
     pub mesh: bool,
 }
@@ -48,6 +48,11 @@ pub struct SwarmNode {
     #[serde(default)]
     pub labels: BTreeMap<String, String>,
 }
+
+/// How long to wait for a new member's routing mesh. Nodes that are busy with it take less, even emulated ones. The others wait
+/// for half a minute, doing nothing: whom their engine asked first for what is known of the network had not heard of them
+/// yet, and does not answer (moby/moby#47396). Nobody need wait with them.
+const MESH: Duration = Duration::from_secs(15);
 
 /// How often members report to a manager, which gives them up after three silent periods. With the
 /// engine's own 5 seconds, eight emulated nodes on two cores were given up while they were merely busy, and
@@ -144,14 +149,12 @@ impl SwarmJoin {
         if !self.mesh {
             return Ok(());
         }
-        wait(
-            "the swarm's routing mesh is still not set up on this node",
-            || match engine.get("/networks/ingress") {
-                Ok(network) => Ok(network["Containers"].get("ingress-sbox").map(|_| ())),
-                Err(Error::Engine { status: 404, .. }) => Ok(None),
-                Err(error) => Err(error),
-            },
-        )
+        let meshed = until(MESH, || match engine.get("/networks/ingress") {
+            Ok(network) => Ok(network["Containers"].get("ingress-sbox").map(|_| ())),
+            Err(Error::Engine { status: 404, .. }) => Ok(None),
+            Err(error) => Err(error),
+        });
+        meshed.map(|_| ())
     }
 }
 
@@ -231,17 +234,21 @@ impl SwarmNode {
 }
 
 /// Asks again until there is an answer.
-fn wait<T>(otherwise: &str, mut ask: impl FnMut() -> Result<Option<T>, Error>) -> Result<T, Error> {
+fn wait<T>(otherwise: &str, ask: impl FnMut() -> Result<Option<T>, Error>) -> Result<T, Error> {
+    until(PATIENCE, ask)?
+        .ok_or_else(|| Error::state(format!("{otherwise} after {} seconds", PATIENCE.as_secs())))
+}
+
+/// Asks again until there is an answer; `None` if there is none in time.
+fn until<T>(
+    patience: Duration,
+    mut ask: impl FnMut() -> Result<Option<T>, Error>,
+) -> Result<Option<T>, Error> {
     let start = Instant::now();
     loop {
-        if let Some(answer) = ask()? {
+        let answer = ask()?;
+        if answer.is_some() || start.elapsed() > patience {
             return Ok(answer);
-        }
-        if start.elapsed() > PATIENCE {
-            return Err(Error::state(format!(
-                "{otherwise} after {} seconds",
-                PATIENCE.as_secs()
-            )));
         }
         thread::sleep(Duration::from_millis(500));
     }
