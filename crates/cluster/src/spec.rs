@@ -226,8 +226,8 @@ pub enum DockerSource {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Runtime {
-    /// Written in C. It starts a container with a third less work, and asks after its health with half, which every
-    /// service pays for each minute.
+    /// Written in C. On emulated nodes it starts a container with a third less work, and asks after its health with half,
+    /// which every service pays for each minute.
     Crun,
     /// The engine's own.
     Runc,
