@@ -125,8 +125,8 @@ fn processors_and_memory(machine: &Machine) -> [String; 6] {
     [
         "-smp".to_owned(),
         machine.cpus.to_string(),
-        // What has been translated is forgotten when its cache is full, and by default that is an eighth of the memory. An
-        // engine that has just started takes 150 MiB; a node that has done all of `pipeline` takes less than this.
+        // All that has been translated is forgotten when its cache is full, and by default that is an eighth of the memory. An
+        // engine that has just started takes 150 MiB, and 330 after half a dozen containers.
         "-accel".to_owned(),
         "tcg,thread=multi,tb-size=512".to_owned(),
         "-m".to_owned(),
