@@ -118,7 +118,7 @@
 //!     bob.run("systemd-run --unit=page busybox httpd -f -p 80 -h /root")?;
 //!     bob.until_active("page.service", MINUTE)?;
 //!     bob.until_open(80, MINUTE)?;
-//!     lab.attached().forward(8080, [10, 0, 0, 2].into(), 80)?;
+//!     lab.attached().forward(8080, [192, 168, 77, 2].into(), 80)?;
 //!
 //!     // Had nobody expected it, this would fail whatever is waited for from then on, and the lab's end.
 //!     lab.watch().expect(vec![Expected {

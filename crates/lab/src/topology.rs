@@ -17,12 +17,12 @@ use crate::template::Template;
 /// Longest wait for all machines to come online. A handful takes half a minute on two cores that have nothing else to do.
 const PATIENCE: Duration = Duration::from_secs(15 * 60);
 
-/// The network, of which machines have the addresses from 1 on, and the host's way onto it those that no machine has.
-const NETWORK: [u8; 3] = [10, 0, 0];
+/// The network, none of Docker's own, of which machines have the addresses from 1 on, and the host's way onto it those that no machine has.
+const NETWORK: [u8; 3] = [192, 168, 77];
 const MOST: usize = 250;
 
-/// Machines that are clones of templates, on one network, `10.0.0.0/24`. The first has the address `10.0.0.1`, the next
-/// `10.0.0.2`, and each knows all the others by their names.
+/// Machines that are clones of templates, on one network, `192.168.77.0/24`. The first has the address `192.168.77.1`, the next
+/// `192.168.77.2`, and each knows all the others by their names.
 #[derive(Debug, Clone)]
 pub struct Topology<'a> {
     name: String,
@@ -213,7 +213,7 @@ mod tests {
 
     #[test]
     fn addresses_are_counted_from_one_and_leave_the_gateway_its_own() {
-        assert_eq!(address(0), Ipv4Addr::new(10, 0, 0, 1));
+        assert_eq!(address(0), Ipv4Addr::new(192, 168, 77, 1));
         assert!(address(MOST - 1) < within(253));
         let lab = Topology::new("two", "nowhere");
         let error = lab.address("alice").expect_err("no machine").to_string();

@@ -33,7 +33,7 @@ pub fn daemon(cluster: &Cluster) -> Value {
         "log-opts": { "max-size": "10m", "max-file": "3" },
     });
     if runtime == Runtime::Crun {
-        // Engines before 25 know no runtime by its name alone.
+        // An engine knows runc without being told, and no other.
         let program = format!("/usr/bin/{}", runtime.name());
         settings["runtimes"] = json!({ runtime.name(): { "path": program } });
     }

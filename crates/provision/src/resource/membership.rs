@@ -49,8 +49,8 @@ pub struct SwarmNode {
     pub labels: BTreeMap<String, String>,
 }
 
-/// How long to wait for a new member's routing mesh. Nodes that are busy with it take less, even emulated ones. The others wait
-/// for half a minute, doing nothing: whom their engine asked first for what is known of the network had not heard of them
+/// How long to wait for a new member's routing mesh. Of eight emulated nodes, those that are busy with it took up to 12 s. The
+/// others wait for half a minute, doing nothing: whom their engine asked first for what is known of the network had not heard of them
 /// yet, and does not answer (moby/moby#47396). Nobody need wait with them.
 const MESH: Duration = Duration::from_secs(15);
 
