@@ -35,8 +35,9 @@ const VICTIM: &str = "worker1";
 /// Holds a lock of apt's until it is ended, as unattended-upgrades does for minutes: by numbers in the order of
 /// struct flock.
 const HOLD_LOCK: &str = "sudo perl -e 'use Fcntl; open my $f, q(>>), q(/var/lib/dpkg/lock-frontend) or die; \
-    my $l = pack(q(s s x4 q q i x4), F_WRLCK, 0, 0, 0, 0); fcntl $f, F_SETLK, $l or die; sleep 600' \
-    </dev/null >/dev/null 2>&1 &";
+    my $l = pack(q(s s x4 q q i x4), F_WRLCK, 0, 0, 0, 0); fcntl $f, F_SETLK, $l or die; \
+    open my $held, q(>), q(/run/held) or die; sleep 600' </dev/null >/dev/null 2>&1 & \
+    timeout 60 sh -c 'until test -e /run/held; do sleep 0.2; done'";
 
 /// Ends who holds it; not itself, whose words the pattern does not match.
 const LET_GO: &str = "sudo pkill -f '[F]_SETLK' || true";

@@ -39,9 +39,23 @@ pub(super) fn get<S: Into<String>>(
 
 /// Completes what an earlier run left unpacked when it was cut off.
 pub(super) fn configure(system: &System) -> Result<(), Error> {
-    wait(system, PATIENCE)?;
     let args = ["--configure", "-a", "--force-confdef", "--force-confold"];
-    system.run(&noninteractive("dpkg", args)).map(drop)
+    let command = noninteractive("dpkg", args);
+    undisturbed(system, || system.run(&command)).map(drop)
+}
+
+/// Runs what does not wait for others itself, and once more where somebody took a lock between our look and its turn.
+fn undisturbed<T>(
+    system: &System,
+    mut run: impl FnMut() -> Result<T, Error>,
+) -> Result<T, Error> {
+    loop {
+        wait(system, PATIENCE)?;
+        match run() {
+            Err(_) if holder(system)?.is_some() => {}
+            outcome => return outcome,
+        }
+    }
 }
 
 /// Fetches a file from a web server by what every Debian has; `sha256` is what it must be, if that is known.
@@ -148,6 +162,44 @@ mod tests {
     #[test]
     fn apt_waits_for_the_lock_and_asks_nothing() {
         insta::assert_snapshot!(apt(["install", "--yes", "nfs-common"]), @"DEBIAN_FRONTEND=noninteractive NEEDRESTART_MODE=l apt-get -o DPkg::Lock::Timeout=300 -o Dpkg::Options::=--force-confdef -o Dpkg::Options::=--force-confold --quiet install --yes nfs-common");
+    }
+
+    #[test]
+    fn what_somebody_got_in_the_way_of_is_run_again() {
+        let root = tempfile::tempdir().unwrap();
+        let lock = root.path().join("var/lib/dpkg/lock");
+        let table = root.path().join("proc/locks");
+        for path in [&lock, &table] {
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, "").unwrap();
+        }
+        let inode = fs::metadata(&lock).unwrap().ino();
+        let held = format!("1: POSIX  ADVISORY  WRITE 812 08:02:{inode} 0 EOF\n");
+
+        let let_go = table.clone();
+        let system = System::rooted(root.path()).heard_by(move |message| {
+            assert!(message.contains("process 812"), "{message}");
+            fs::write(&let_go, "").unwrap();
+        });
+        let mut attempts = 0;
+        let outcome = undisturbed(&system, || {
+            attempts += 1;
+            match attempts {
+                1 => fs::write(&table, &held).unwrap(),
+                2 => return Ok("done"),
+                _ => unreachable!("it was done"),
+            }
+            Err(Error::state("locked"))
+        });
+        assert_eq!(outcome.unwrap(), "done");
+
+        let mut attempts = 0;
+        let outcome = undisturbed(&system, || {
+            attempts += 1;
+            Err::<(), _>(Error::state("broken"))
+        });
+        assert!(outcome.is_err());
+        assert_eq!(attempts, 1, "nobody was in the way");
     }
 
     /// A real lock of this process, seen in the kernel's real table.
