@@ -2,7 +2,7 @@
 
 use std::time::{Duration, SystemTime};
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
 use bramble_store::{Entry, Garbage, Store};
 use serde::Serialize;
 
@@ -15,7 +15,8 @@ use serde::Serialize;
 Examples:
   cargo xtask store ls
   cargo xtask store gc --dry-run
-  cargo xtask store gc --unused-for 2d")]
+  cargo xtask store gc --unused-for 2d
+  cargo xtask store verify")]
 pub(crate) struct Args {
     #[command(subcommand)]
     verb: Verb,
@@ -29,6 +30,10 @@ enum Verb {
         #[arg(long)]
         json: bool,
     },
+    /// Read all of it against its hashes, whatever the file system says of it
+    ///
+    /// What is damaged is built again by whoever next asks for it, and ends this with exit code 1.
+    Verify,
     /// Remove what nobody asked for lately, and what killed builds have left
     ///
     /// What somebody is using or building stays: a build, or a lab's machines.
@@ -64,6 +69,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
                 false => print!("{}", table(&entries, now)),
             }
         }
+        Verb::Verify => verify(&store)?,
         Verb::Gc {
             unused_for,
             dry_run,
@@ -72,6 +78,26 @@ pub(crate) fn run(args: &Args) -> Result<()> {
             print!("{}", shown(&garbage, now, *dry_run));
         }
     }
+    Ok(())
+}
+
+/// Reading gigabytes takes a while, so it says what it has come to.
+fn verify(store: &Store) -> Result<()> {
+    let (mut whole, mut damaged) = (0, 0);
+    store.verify(|entry, damage| {
+        let verdict = damage.map_or("whole".to_owned(), |why| format!("DAMAGED: {why}"));
+        println!("{} {}  {verdict}", entry.kind, entry.hex);
+        *if damage.is_some() {
+            &mut damaged
+        } else {
+            &mut whole
+        } += 1;
+    })?;
+    ensure!(
+        damaged == 0,
+        "{damaged} of {} are damaged; whoever next asks for them builds them again",
+        whole + damaged
+    );
     Ok(())
 }
 

@@ -12,6 +12,7 @@
 //!   rootfs/3f9c….json      the named inputs; the key is the SHA-256 of this very file
 //!   rootfs/3f9c…/          the artefact: whatever the builder left in its directory
 //!   rootfs/3f9c….sums      the hashes of its files, against which it is read
+//!   rootfs/3f9c….stamps    what the file system said of them when they were last read
 //!   rootfs/3f9c….partial/  being built, by whoever holds the lock; never handed out
 //!   locks/rootfs-3f9c…     taken shared while an artefact is in use, exclusively to build or remove it
 //! ```

@@ -12,7 +12,7 @@ use anyhow::{Context, Result, bail};
 
 use crate::key::Key;
 use crate::lock::Lock;
-use crate::sums::{self, Sums};
+use crate::sums::{self, Reading, Sums};
 
 /// A directory of artefacts, each built at most once however many processes ask for it.
 #[derive(Clone, Debug)]
@@ -116,8 +116,8 @@ impl Store {
     ///
     /// The directory is on the store's file system and appears under its final name only after `build`
     /// succeeded and its files are on disk. Where two processes ask at once, one builds and the other
-    /// waits for the result; if the first fails, the second tries itself. What was there already is read,
-    /// and built again if its files are not what they were.
+    /// waits for the result; if the first fails, the second tries itself. What was there already is read
+    /// unless nobody has touched it since it was, and built again if its files are not what they were.
     ///
     /// # Errors
     /// What `build` returned, trouble with the store's own files, or a damaged artefact that somebody is using.
@@ -129,13 +129,13 @@ impl Store {
     ) -> Result<Artifact> {
         let path = self.path(key.kind(), key.hex());
         let lease = Lock::shared(&self.lock_path(key.kind(), key.hex()))?;
-        let damage = sums::damage(&path)?;
+        let damage = sums::damage(&path, Reading::WhatIsNew)?;
         drop(lease);
         let Some(damage) = damage else {
             return self.get_or_build_unread(key, build);
         };
         tracing::warn!("store: building again, because {damage}");
-        let is_damaged = |path: &Path| Ok(sums::damage(path)?.is_some());
+        let is_damaged = |path: &Path| Ok(sums::damage(path, Reading::WhatIsNew)?.is_some());
         self.discard(key, is_damaged, &mut patience())?;
         self.get_or_build_unread(key, build)
     }
@@ -202,6 +202,20 @@ impl Store {
         let keys = self.keys()?;
         let entries = keys.keys().map(|(kind, hex)| self.entry(kind, hex));
         entries.filter_map(Result::transpose).collect()
+    }
+
+    /// Reads everything that is finished against what was published, and tells `each` why it is damaged, or `None`. What
+    /// is damaged is built again by whoever next asks for it.
+    ///
+    /// # Errors
+    /// A directory of the store cannot be read.
+    pub fn verify(&self, mut each: impl FnMut(&Entry, Option<&str>)) -> Result<()> {
+        for entry in self.list()? {
+            let _lease = Lock::shared(&self.lock_path(&entry.kind, &entry.hex))?;
+            let damage = sums::damage(&entry.path, Reading::All)?;
+            each(&entry, damage.as_deref());
+        }
+        Ok(())
     }
 
     /// Removes the artefacts that nobody asked for in the last `unused_for`, and what builds have left that were
@@ -292,8 +306,8 @@ impl Store {
     /// What is beside the artefact at `path` and is not of it. Whoever holds its lock alone is sure that nobody is
     /// about to write it.
     fn left_over(&self, path: &Path, beside: &[String]) -> Result<Vec<LeftOver>> {
-        let own: &[PathBuf] = match path.is_dir() {
-            true => &[sums::path(path), manifest_path(path)],
+        let own = match path.is_dir() {
+            true => &beside_of(path)[..],
             false => &[],
         };
         let mut left_over = Vec::new();
@@ -356,7 +370,7 @@ impl Store {
             if let Err(left_over) = remove_dir(&partial) {
                 tracing::warn!("{left_over:#}");
             }
-            for beside in [sums::path(path), manifest_path(path)] {
+            for beside in beside_of(path) {
                 fs::remove_file(beside).ok();
             }
         }
@@ -391,7 +405,7 @@ fn unpublish(path: &Path) -> Result<()> {
     fs::rename(path, &doomed)
         .with_context(|| format!("store: cannot remove {}", path.display()))?;
     remove_dir(&doomed)?;
-    for beside in [sums::path(path), manifest_path(path)] {
+    for beside in beside_of(path) {
         fs::remove_file(beside).ok();
     }
     Ok(())
@@ -403,6 +417,15 @@ fn partial(path: &Path) -> PathBuf {
 
 fn manifest_path(path: &Path) -> PathBuf {
     path.with_extension("json")
+}
+
+/// What stands beside an artefact and goes with it.
+fn beside_of(path: &Path) -> [PathBuf; 3] {
+    [
+        sums::path(path),
+        sums::stamps_path(path),
+        manifest_path(path),
+    ]
 }
 
 fn touch(lock: &Path) -> Result<()> {

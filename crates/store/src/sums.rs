@@ -13,6 +13,10 @@ use crate::key::hex;
 use crate::sparse::{BLOCK, data};
 use crate::store::walk;
 
+mod stamps;
+
+pub(crate) use stamps::{Stamps, path as stamps_path};
+
 /// The hash of each file below a directory, by its path from there.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Sums(BTreeMap<String, String>);
@@ -60,38 +64,64 @@ impl Sums {
     }
 }
 
+/// How an artefact is held against its sums.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Reading {
+    /// Its files are read, unless they have not been touched since they were.
+    WhatIsNew,
+    /// They are read.
+    All,
+}
+
 /// Why the artefact at `artefact` is not what was published there; `None` where it is, or where there is none. One that
 /// is from before there were sums is taken as it is, and has some from now on.
-pub(crate) fn damage(artefact: &Path) -> Result<Option<String>> {
+pub(crate) fn damage(artefact: &Path, reading: Reading) -> Result<Option<String>> {
     if !artefact.is_dir() {
         return Ok(None);
     }
     let failed = || format!("store: cannot read {}", artefact.display());
-    let now = Sums::of(artefact).with_context(failed)?;
-    match fs::read_to_string(path(artefact)) {
-        Ok(text) => Ok(now.difference(&Sums::parse(&text)).map(|file| {
-            format!(
-                "{} is not what was published",
-                artefact.join(file).display()
-            )
-        })),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            write(artefact, &now).with_context(failed)?;
-            Ok(None)
-        }
-        Err(error) => Err(error).with_context(failed),
+    let published = match fs::read_to_string(path(artefact)) {
+        Ok(text) => Some(Sums::parse(&text)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+        Err(error) => return Err(error).with_context(failed),
+    };
+    let stamps = Stamps::of(artefact).with_context(failed)?;
+    if published.is_some() && reading == Reading::WhatIsNew && stamps.are_known(artefact) {
+        return Ok(None);
     }
+    let now = Sums::of(artefact).with_context(failed)?;
+    let Some(published) = published else {
+        write(artefact, &now).with_context(failed)?;
+        return Ok(None);
+    };
+    let changed = now.difference(&published);
+    match changed {
+        // It will be read again where they cannot be kept, as on a disk that is full.
+        None => drop(stamps.keep(artefact)),
+        Some(_) => stamps::forget(artefact),
+    }
+    Ok(changed.map(|file| {
+        format!(
+            "{} is not what was published",
+            artefact.join(file).display()
+        )
+    }))
 }
 
-/// Whole or not at all: another process may be reading them.
-pub(crate) fn write(artefact: &Path, sums: &Sums) -> io::Result<()> {
+/// Takes the place of what is there whole or not at all: another process may be reading it.
+fn replace(path: &Path, text: &str) -> io::Result<()> {
     let thread = format!("{}-{:?}", std::process::id(), std::thread::current().id());
-    let own = artefact.with_extension(format!("sums.{thread}"));
-    let written = fs::write(&own, sums.render()).and_then(|()| fs::rename(&own, path(artefact)));
+    let mut own = path.as_os_str().to_owned();
+    own.push(format!(".{thread}"));
+    let written = fs::write(&own, text).and_then(|()| fs::rename(&own, path));
     if written.is_err() {
         fs::remove_file(&own).ok();
     }
     written
+}
+
+pub(crate) fn write(artefact: &Path, sums: &Sums) -> io::Result<()> {
+    replace(&path(artefact), &sums.render())
 }
 
 /// Where the sums of the artefact at `artefact` are: beside it.

@@ -6,9 +6,11 @@ use std::io::Write;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::process::Command;
+use std::thread;
+use std::time::Duration;
 
 use anyhow::bail;
-use bramble_store::{Artifact, Key, Store};
+use bramble_store::{Artifact, Entry, Key, Store};
 
 fn key() -> Key {
     Key::builder("thing", 1).finish().unwrap()
@@ -31,6 +33,17 @@ fn flip_a_bit(path: &Path) {
     file.write_all_at(&[7 ^ 0x10], 9_000).unwrap();
 }
 
+/// Asks for an artefact that is whole until the store remembers that it has been read, which it does when nothing of it
+/// was changed a moment ago.
+fn until_remembered(store: &Store, path: &Path) {
+    let stamps = path.with_extension("stamps");
+    while !stamps.exists() {
+        thread::sleep(Duration::from_millis(100));
+        let whole = store.get_or_build(&key(), |_| bail!("must not build"));
+        assert!(is_whole(&whole.unwrap()));
+    }
+}
+
 #[test]
 fn what_is_damaged_is_built_again() {
     type Damage = fn(&Path);
@@ -45,10 +58,13 @@ fn what_is_damaged_is_built_again() {
             fs::write(dir.join("sub/more"), "").unwrap()
         }),
     ];
-    for (name, damage) in damages {
+    let check = |name: &str, damage: Damage, is_remembered: bool| {
         let dir = tempfile::tempdir().unwrap();
         let store = Store::at(dir.path()).unwrap();
         let path = store.get_or_build(&key(), fill).unwrap().path;
+        if is_remembered {
+            until_remembered(&store, &path);
+        }
         damage(&path);
         let again = store.get_or_build(&key(), fill).unwrap();
         assert!(!again.was_cached && is_whole(&again), "{name}");
@@ -62,7 +78,34 @@ fn what_is_damaged_is_built_again() {
             "{name}"
         );
         assert_eq!(store.list().unwrap(), [], "{name}: nothing is left of it");
-    }
+    };
+    thread::scope(|scope| {
+        for (name, damage) in damages {
+            for is_remembered in [false, true] {
+                scope.spawn(move || check(name, damage, is_remembered));
+            }
+        }
+    });
+}
+
+#[test]
+fn what_nobody_has_touched_is_read_once() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::at(dir.path()).unwrap();
+    let path = store.get_or_build(&key(), fill).unwrap().path;
+    until_remembered(&store, &path);
+
+    // Whoever reads finds that nothing is what these say.
+    fs::write(path.with_extension("sums"), "torn").unwrap();
+    let ask = || store.get_or_build(&key(), fill).unwrap().was_cached;
+    assert!(ask(), "it was read");
+    let mut found = Vec::new();
+    let each = |entry: &Entry, damage: Option<&str>| {
+        found.push((entry.path.clone(), damage.is_some()));
+    };
+    store.verify(each).unwrap();
+    assert_eq!(found, [(path, true)]);
+    assert!(!ask(), "it was not built again");
 }
 
 #[test]
