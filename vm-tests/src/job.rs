@@ -24,14 +24,14 @@ pub struct Job {
 }
 
 impl Job {
-    /// Submits the rehearsal's search, and returns when the first of it has been computed and the last has not.
+    /// Submits the rehearsal's long search, and returns when the first of it has been computed and the last has not.
     ///
     /// # Errors
     /// When it cannot be submitted, nothing is computed, or all is computed at once.
     pub fn under_way(rehearsal: &Rehearsal) -> Result<Job> {
         let (bench, web) = (rehearsal.bench, rehearsal.web);
         rehearsal.report.stage("search begins", |stage| {
-            let submitted = pipeline::submit(rehearsal.operator, &bench.search)?;
+            let submitted = pipeline::submit(rehearsal.operator, &bench.long_search)?;
             let job = Job {
                 url: format!("http://127.0.0.1:{web}/v1/jobs/{submitted}"),
                 alarm: rehearsal.operator.alarm().clone(),

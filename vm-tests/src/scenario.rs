@@ -1,8 +1,9 @@
 //! What a scenario is, and how those to be run are chosen.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::str::FromStr;
-use std::sync::OnceLock;
+use std::sync::{Mutex, PoisonError};
 
 use anyhow::{Result, bail};
 use bramble_cluster::spec::Cluster;
@@ -175,10 +176,12 @@ pub struct Bench {
     pub backend: Backend,
     /// How a lab's supervisor is started, see [`Lab::launch`].
     pub supervisor: Vec<String>,
-    /// What the cluster is to compute.
+    /// What the cluster is to compute while somebody waits for it.
     pub search: Search,
-    /// What this machine finds alone, once somebody has asked.
-    pub alone: OnceLock<Answer>,
+    /// What it is to compute while something befalls it, which takes longer.
+    pub long_search: Search,
+    /// What this machine finds alone, once somebody has asked, by the number of seeds.
+    pub alone: Mutex<BTreeMap<u64, Answer>>,
 }
 
 impl On {
@@ -196,12 +199,14 @@ impl Bench {
     ///
     /// # Errors
     /// When `bramble-search` fails.
-    pub fn alone(&self) -> Result<&Answer> {
-        if let Some(alone) = self.alone.get() {
-            return Ok(alone);
+    pub fn alone(&self, search: &Search) -> Result<Answer> {
+        let mut alone = self.alone.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(answer) = alone.get(&search.seeds) {
+            return Ok(answer.clone());
         }
-        let found = pipeline::search_alone(&self.programs, &self.search)?;
-        Ok(self.alone.get_or_init(|| found))
+        let found = pipeline::search_alone(&self.programs, search)?;
+        alone.insert(search.seeds, found.clone());
+        Ok(found)
     }
 }
 
@@ -233,7 +238,7 @@ impl Rehearsal<'_> {
     pub fn search(&mut self) -> Result<&Answer> {
         let found = pipeline::search(self.report, self.operator, &self.bench.search)?;
         self.report.stage("the same alone", |stage| {
-            pipeline::compare(&found, self.bench.alone()?)?;
+            pipeline::compare(&found, &self.bench.alone(&self.bench.search)?)?;
             stage.note("the same answer");
             Ok(())
         })?;

@@ -4,7 +4,7 @@
 use std::env;
 use std::io::IsTerminal as _;
 use std::path::PathBuf;
-use std::sync::OnceLock;
+use std::sync::Mutex;
 use std::thread;
 
 use anyhow::{Context, Result, bail};
@@ -74,8 +74,8 @@ pub(crate) struct Args {
     /// Its first N nodes, or as many more workers (2 to 16) [default: the scenario's]
     #[arg(long, value_name = "N")]
     nodes: Option<usize>,
-    /// How many seeds to search at each of the three levels
-    #[arg(long, value_name = "N", default_value_t = 1 << 20, value_parser = clap::value_parser!(u64).range(1..=1 << 32))]
+    /// How many seeds to search at each of the three levels; four times as many where something befalls the search
+    #[arg(long, value_name = "N", default_value_t = 1 << 18, value_parser = clap::value_parser!(u64).range(1..=1 << 32))]
     seeds: u64,
     /// Leave the last machines running, for `cargo xtask vm`
     #[arg(long)]
@@ -322,6 +322,10 @@ pub(crate) fn build(
         rng: "dotnet".to_owned(),
         seeds,
     };
+    let long_search = Search {
+        seeds: 4 * seeds,
+        ..search.clone()
+    };
     Ok(Bench {
         programs,
         node: machines.node,
@@ -330,7 +334,8 @@ pub(crate) fn build(
         backend,
         supervisor,
         search,
-        alone: OnceLock::new(),
+        long_search,
+        alone: Mutex::default(),
     })
 }
 
