@@ -1,9 +1,8 @@
 //! A cluster's machines in a lab: the house it stands in, and the nodes as they come out of the box with a
 //! flashed card.
 
-use std::fs::{self, DirBuilder};
+use std::fs;
 use std::net::{Ipv4Addr, TcpListener};
-use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -12,7 +11,9 @@ use bramble_cluster::spec::{Cluster, Node, Role};
 use bramble_image::layer::Layer;
 use bramble_lab::identity::Identity;
 use bramble_lab::template::Template;
-use bramble_lab::{Definition, Event, Gateway, Happened, Lab, Machine, Waiting, guest};
+use bramble_lab::{
+    Definition, Event, Gateway, Happened, Lab, Machine, Waiting, fresh_directory, guest,
+};
 
 use crate::cards::Card;
 use crate::household;
@@ -48,16 +49,7 @@ impl Place {
             logs: directory.join("logs"),
         };
         for dir in [&place.scratch, &place.logs] {
-            match fs::remove_dir_all(dir) {
-                Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-                    return Err(error).with_context(|| format!("cannot remove {}", dir.display()));
-                }
-                _ => DirBuilder::new()
-                    .recursive(true)
-                    .mode(0o700)
-                    .create(dir)
-                    .with_context(|| format!("cannot make {}", dir.display()))?,
-            }
+            fresh_directory(dir)?;
         }
         Ok(place)
     }

@@ -191,6 +191,6 @@ pub use qemu::{MACHINE_TYPE, version as qemu_version};
 pub use remains::{Remains, remains};
 pub use rundir::RunDir;
 pub use supervisor::{supervise, supervised_by_itself};
-pub use topology::Topology;
+pub use topology::{Topology, fresh_directory};
 pub use trouble::{Expected, Trouble};
 pub use watch::{Condition, State, Watch};

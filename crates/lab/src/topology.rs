@@ -1,7 +1,8 @@
 //! Machines on a network of their own, by name: what most labs begin with.
 
-use std::fs;
+use std::fs::{self, DirBuilder};
 use std::net::Ipv4Addr;
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -95,7 +96,7 @@ impl<'a> Topology<'a> {
         check(&names)?;
         let (scratch, logs) = (self.place.join("scratch"), self.logs());
         for dir in [&scratch, &logs] {
-            fresh(dir)?;
+            fresh_directory(dir)?;
         }
         let mut machines = Vec::new();
         for (number, (name, template, files)) in self.members.iter().enumerate() {
@@ -181,13 +182,21 @@ fn within(last: u8) -> Ipv4Addr {
     Ipv4Addr::new(a, b, c, last)
 }
 
-/// Makes an empty directory.
-fn fresh(dir: &Path) -> Result<()> {
+/// Makes an empty directory that nobody else can enter, for a lab's scratch or logs: what an earlier lab left there is
+/// removed.
+///
+/// # Errors
+/// When that cannot be removed, or the directory cannot be made.
+pub fn fresh_directory(dir: &Path) -> Result<()> {
     match fs::remove_dir_all(dir) {
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
             Err(error).with_context(|| format!("cannot remove {}", dir.display()))
         }
-        _ => fs::create_dir_all(dir).with_context(|| format!("cannot make {}", dir.display())),
+        _ => DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(dir)
+            .with_context(|| format!("cannot make {}", dir.display())),
     }
 }
 

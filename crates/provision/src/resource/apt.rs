@@ -45,10 +45,7 @@ pub(super) fn configure(system: &System) -> Result<(), Error> {
 }
 
 /// Runs what does not wait for others itself, and once more where somebody took a lock between our look and its turn.
-fn undisturbed<T>(
-    system: &System,
-    mut run: impl FnMut() -> Result<T, Error>,
-) -> Result<T, Error> {
+fn undisturbed<T>(system: &System, mut run: impl FnMut() -> Result<T, Error>) -> Result<T, Error> {
     loop {
         wait(system, PATIENCE)?;
         match run() {
