@@ -19,6 +19,7 @@ use crate::fault::{Affliction, Fault};
 use crate::guest;
 use crate::qemu::Sockets;
 use crate::remains;
+use crate::room;
 use crate::rundir::RunDir;
 use crate::trouble::plain;
 use crate::watch::Watch;
@@ -78,6 +79,9 @@ impl Lab {
     /// When a lab called `name` runs already, or this one cannot be started: the supervisor's words are in the
     /// error.
     pub fn launch(name: &str, definition: &Definition, supervisor: &[String]) -> Result<Lab> {
+        if let Some(warning) = room::warning(definition) {
+            tracing::warn!("{warning}");
+        }
         let dir = RunDir::create(name)?;
         let run = dir.begin(definition.scratch.as_deref())?;
         let logs = definition.logs.clone();

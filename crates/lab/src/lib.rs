@@ -172,6 +172,7 @@ mod qemu;
 mod qmp;
 mod recorder;
 mod remains;
+mod room;
 mod rundir;
 mod supervisor;
 mod switch;
