@@ -33,7 +33,8 @@ pub struct Scenario {
     pub nodes: usize,
     /// Which of them begin with a card that nobody prepared.
     pub stock: Stock,
-    /// How many seconds it took alone on two cores with a filled store; `None` until somebody has measured it.
+    /// How many seconds it took on two cores with a filled store; `None` until somebody has measured it. Alone, or in a run
+    /// of several: then with what it took there to make the cluster that they shared.
     pub measured: Option<u32>,
     /// What of the trouble that its machines will be in is part of it; any other fails it at once.
     pub expects: &'static [Expects],

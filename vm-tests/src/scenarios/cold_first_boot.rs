@@ -14,7 +14,7 @@ pub(super) const SCENARIO: Scenario = Scenario {
     cluster: EIGHT_PI,
     nodes: 2,
     stock: Stock::None,
-    measured: Some(217),
+    measured: Some(273),
     expects: &[],
     on: On::Cards(&[("manager1", Board::Virt), ("worker1", Board::Virt)], run),
 };

@@ -19,7 +19,7 @@ pub(super) const SCENARIO: Scenario = Scenario {
     cluster: EIGHT_PI,
     nodes: THREE,
     stock: Stock::None,
-    measured: Some(450),
+    measured: Some(348),
     expects: &[],
     on: On::Cluster(run),
 };

@@ -19,7 +19,7 @@ pub(super) const SCENARIO: Scenario = Scenario {
     cluster: EIGHT_PI,
     nodes: THREE,
     stock: Stock::None,
-    measured: Some(385),
+    measured: Some(238),
     expects: &[Expects {
         machine: Some(VICTIM),
         trouble: Trouble::FailedUnit,

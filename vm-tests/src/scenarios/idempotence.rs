@@ -13,7 +13,7 @@ pub(super) const SCENARIO: Scenario = Scenario {
     cluster: EIGHT_PI,
     nodes: THREE,
     stock: Stock::None,
-    measured: Some(202),
+    measured: Some(195),
     expects: &[],
     on: On::Cluster(run),
 };

@@ -16,7 +16,7 @@ pub(super) const SCENARIO: Scenario = Scenario {
     cluster: EIGHT_PI,
     nodes: THREE,
     stock: Stock::None,
-    measured: Some(394),
+    measured: Some(250),
     expects: &[],
     on: On::NewMachines(run),
 };

@@ -16,7 +16,7 @@ pub(super) const SCENARIO: Scenario = Scenario {
     cluster: EIGHT_PI,
     nodes: THREE,
     stock: Stock::None,
-    measured: Some(913),
+    measured: Some(497),
     expects: &[],
     on: On::Cluster(run),
 };

@@ -17,7 +17,7 @@ pub(super) const SCENARIO: Scenario = Scenario {
     cluster: EIGHT_PI,
     nodes: THREE,
     stock: Stock::None,
-    measured: Some(669),
+    measured: Some(361),
     expects: &[],
     on: On::Cluster(run),
 };

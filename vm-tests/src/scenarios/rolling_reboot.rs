@@ -13,7 +13,7 @@ pub(super) const SCENARIO: Scenario = Scenario {
     cluster: EIGHT_PI,
     nodes: THREE,
     stock: Stock::None,
-    measured: Some(564),
+    measured: Some(513),
     expects: &[],
     on: On::Cluster(run),
 };

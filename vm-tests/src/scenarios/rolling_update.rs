@@ -21,7 +21,7 @@ pub(super) const SCENARIO: Scenario = Scenario {
     cluster: EIGHT_PI,
     nodes: THREE,
     stock: Stock::None,
-    measured: Some(281),
+    measured: Some(232),
     expects: &[],
     on: On::Cluster(run),
 };
