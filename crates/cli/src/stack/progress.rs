@@ -52,19 +52,8 @@ fn is_whole(service: &Service) -> bool {
 
 /// Tasks that run what the service is now, not what it was before an update.
 pub(super) fn running(service: &Service) -> u64 {
-    current(service, is_running)
-}
-
-/// As [`running`], with those whose node has the image and starts the container, or waits to hear that it is well.
-pub(super) fn starting(service: &Service) -> u64 {
-    current(service, |task| {
-        is_running(task) || task.wanted && task.state == "starting"
-    })
-}
-
-fn current(service: &Service, is_so: impl Fn(&Task) -> bool) -> u64 {
-    let meant = |task: &&Task| task.image == service.image && is_so(task);
-    service.tasks.iter().filter(meant).count() as u64
+    let current = |task: &&_| is_running(task) && task.image == service.image;
+    service.tasks.iter().filter(current).count() as u64
 }
 
 pub(super) fn is_running(task: &Task) -> bool {
@@ -87,10 +76,9 @@ pub(super) mod tests {
         }
     }
 
-    /// A service that is to have so many tasks, of which one is in each of `states`.
-    pub(in crate::stack) fn service_of(name: &str, desired: u64, states: &[&str]) -> Service {
-        let numbered = states.iter().enumerate();
-        let tasks = numbered.map(|(node, state)| task(&format!("worker{node}"), state, "new", ""));
+    /// A service that is to have so many tasks, and so many run.
+    pub(in crate::stack) fn service_of(name: &str, desired: u64, run: u64) -> Service {
+        let tasks = (0..run).map(|number| task(&format!("worker{number}"), "running", "new", ""));
         Service {
             name: name.into(),
             desired,

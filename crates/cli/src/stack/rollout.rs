@@ -10,10 +10,9 @@ use anyhow::Context as _;
 use bramble_provision::Service;
 use serde_yaml_ng::Value;
 
-use super::progress::starting;
+use super::progress::running;
 
-/// How many nodes get a service's image at once. Those that have it start their containers meanwhile, and wait to hear
-/// that they are well, which is idle time for the most part.
+/// How many tasks of a service start at once.
 const AT_ONCE: u64 = 2;
 
 /// Services that are still to grow, with how many tasks they are to have.
@@ -55,11 +54,11 @@ impl Rollout {
         Ok((serde_yaml_ng::to_string(&stack)?, Self { wanted }))
     }
 
-    /// The services that can grow now, because fewer nodes than may are getting their image, and to how many tasks.
+    /// The services that can grow now, because fewer tasks than may start at once do not run yet, and to how many tasks.
     pub(super) fn next(&self, services: &[Service]) -> Vec<(String, u64)> {
         let grown = |service: &Service| {
             let all = *self.wanted.get(&service.name)?;
-            let more = all.min(starting(service) + AT_ONCE);
+            let more = all.min(running(service) + AT_ONCE);
             (service.desired < more).then(|| (service.name.clone(), more))
         };
         services.iter().filter_map(grown).collect()
@@ -100,25 +99,18 @@ services:
         let (text, rollout) = Rollout::begin("seeds", STACK, &[]).unwrap();
         assert_eq!(replicas(&text), 2);
         let cases = [
-            // (it shall have, of which are preparing, start and run, so it gets)
-            (2, [2, 0, 0], None),
-            (2, [1, 0, 1], Some(3)),
-            (2, [1, 1, 0], Some(3)),
-            (3, [0, 0, 3], Some(5)),
-            (3, [0, 3, 0], Some(5)),
-            (14, [1, 2, 11], Some(15)),
-            (15, [2, 1, 12], None),
-            (15, [0, 0, 15], None),
+            // (it shall have, of which run, so it gets)
+            (2, 0, None),
+            (2, 1, Some(3)),
+            (3, 3, Some(5)),
+            (14, 13, Some(15)),
+            (15, 13, None),
+            (15, 15, None),
         ];
-        for (desired, [preparing, starting, running], next) in cases {
-            let states = [
-                vec!["preparing"; preparing],
-                vec!["starting"; starting],
-                vec!["running"; running],
-            ];
+        for (desired, run, next) in cases {
             let services = [
-                service_of("seeds_web", 1, &["running"]),
-                service_of("seeds_miner", desired, &states.concat()),
+                service_of("seeds_web", 1, 1),
+                service_of("seeds_miner", desired, run),
             ];
             let expected = next.map(|next| ("seeds_miner".to_owned(), next));
             assert_eq!(rollout.next(&services), Vec::from_iter(expected));
@@ -130,11 +122,7 @@ services:
     #[test]
     fn what_runs_already_is_not_stopped() {
         for (has, first) in [(0, 2), (1, 2), (7, 7), (15, 15), (20, 15)] {
-            let present = [service_of(
-                "seeds_miner",
-                has,
-                &vec!["running"; has as usize],
-            )];
+            let present = [service_of("seeds_miner", has, has)];
             let (text, rollout) = Rollout::begin("seeds", STACK, &present).unwrap();
             assert_eq!(replicas(&text), first, "where {has} run");
             assert_eq!(rollout == Rollout::default(), first == 15);
