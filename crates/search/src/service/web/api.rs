@@ -149,7 +149,9 @@ async fn reserve(State(app): Shared, Known(caller): Known, Posted(wanted): Poste
             return Ok(reply.into_response());
         }
         tokio::select! {
-            () = tokio::time::sleep(left.min(LOOK_AGAIN)) => {}
+            // Nobody said that there is work, and whoever waited asks again at once.
+            () = tokio::time::sleep(left), if left <= LOOK_AGAIN => return Ok(reply.into_response()),
+            () = tokio::time::sleep(LOOK_AGAIN), if left > LOOK_AGAIN => {}
             _ = woken.changed() => {}
             _ = stopping.changed() => {}
         }
