@@ -310,7 +310,7 @@ fn health_of_its_image() -> Value {
         "timeout": "20s",
         "retries": 3,
         "start_period": "2m",
-        "start_interval": "3s",
+        "start_interval": "1s",
     })
 }
 
