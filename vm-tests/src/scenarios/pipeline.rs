@@ -13,7 +13,7 @@ pub(super) const SCENARIO: Scenario = Scenario {
     cluster: EIGHT_PI,
     nodes: 8,
     stock: Stock::None,
-    measured: Some(350),
+    measured: Some(292),
     expects: &[],
     on: On::NewMachines(run),
 };
