@@ -212,6 +212,10 @@ impl Store {
     pub fn verify(&self, mut each: impl FnMut(&Entry, Option<&str>)) -> Result<()> {
         for entry in self.list()? {
             let _lease = Lock::shared(&self.lock_path(&entry.kind, &entry.hex))?;
+            // Somebody removed it meanwhile.
+            if !entry.path.is_dir() {
+                continue;
+            }
             let damage = sums::damage(&entry.path, Reading::All)?;
             each(&entry, damage.as_deref());
         }
