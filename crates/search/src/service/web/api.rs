@@ -149,9 +149,12 @@ async fn reserve(State(app): Shared, Known(caller): Known, Posted(wanted): Poste
             return Ok(reply.into_response());
         }
         tokio::select! {
-            // Nobody said that there is work, and whoever waited asks again at once.
-            () = tokio::time::sleep(left), if left <= LOOK_AGAIN => return Ok(reply.into_response()),
-            () = tokio::time::sleep(LOOK_AGAIN), if left > LOOK_AGAIN => {}
+            () = tokio::time::sleep(left.min(LOOK_AGAIN)) => {
+                // Nobody said that there is work, and whoever waited asks again at once.
+                if left <= LOOK_AGAIN {
+                    return Ok(reply.into_response());
+                }
+            }
             _ = woken.changed() => {}
             _ = stopping.changed() => {}
         }
