@@ -4,7 +4,7 @@ use std::fs;
 use std::iter;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result};
 use bramble_cluster::spec::Cluster;
 use bramble_lab::report::{self as page, Run};
 use bramble_lab::{Lab, RunDir, Usage};
@@ -354,7 +354,7 @@ pub(crate) fn stand_up(
 ) -> Result<Standing> {
     let (path, file) = cluster_file(scenario, options)?;
     let (cluster, _) = Cluster::parse(&path.display().to_string(), &file)?;
-    refuse_if_running(&cluster.name)?;
+    RunDir::refuse_if_running(&cluster.name)?;
     let place = Place::fresh(&options.directory.join(scenario.name))?;
     let files = place.files();
     fs::write(files.cluster(), &file)?;
@@ -386,16 +386,6 @@ pub(crate) fn stand_up(
         cards,
         runs: Vec::new(),
     })
-}
-
-/// A lab of that name may use the very files that would be made anew.
-fn refuse_if_running(lab: &str) -> Result<()> {
-    let running = RunDir::running()?;
-    ensure!(
-        !running.iter().any(|directory| directory.ends_with(lab)),
-        "a lab called {lab} is running; `cargo xtask vm down` ends it"
-    );
-    Ok(())
 }
 
 fn make_cluster(report: &Report, bench: &Bench, operator: &Operator) -> Result<()> {

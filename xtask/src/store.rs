@@ -157,7 +157,7 @@ fn unused_for(entry: &Entry, now: SystemTime) -> Duration {
     now.duration_since(entry.last_used).unwrap_or_default()
 }
 
-fn size(bytes: u64) -> String {
+pub(crate) fn size(bytes: u64) -> String {
     match bytes {
         0..1_048_576 => format!("{} KiB", bytes.div_ceil(1024)),
         _ => format!("{} MiB", bytes >> 20),
@@ -165,7 +165,7 @@ fn size(bytes: u64) -> String {
 }
 
 /// In one unit.
-fn age(unused_for: Duration) -> String {
+pub(crate) fn age(unused_for: Duration) -> String {
     match unused_for.as_secs() {
         seconds @ 0..60 => format!("{seconds} s"),
         seconds @ 60..3600 => format!("{} min", seconds / 60),

@@ -1,5 +1,6 @@
 //! `cargo xtask vm`: a lab that runs.
 
+mod checkpoint;
 mod fault;
 mod gc;
 mod hardware;
@@ -33,6 +34,8 @@ Examples:
   cargo xtask vm console worker3
   cargo xtask vm bramble status
   cargo xtask vm fault worker3 --cut 60s
+  cargo xtask vm checkpoint provisioned
+  cargo xtask vm restore provisioned
   cargo xtask vm logs --follow
   cargo xtask vm pcap worker3 | tshark -r -
   cargo xtask vm top
@@ -69,6 +72,8 @@ enum Verb {
         arguments: Vec<String>,
     },
     Fault(Box<fault::Args>),
+    Checkpoint(checkpoint::Args),
+    Restore(checkpoint::RestoreArgs),
     Logs(logs::Args),
     Pcap(pcap::Args),
     Top(top::Args),
@@ -107,6 +112,8 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         Verb::Console { machine } => console(&lab()?, machine),
         Verb::Bramble { arguments } => bramble(&lab()?, arguments),
         Verb::Fault(args) => fault::run(&lab()?, args),
+        Verb::Checkpoint(args) => checkpoint::run(args, lab),
+        Verb::Restore(args) => checkpoint::restore(args),
         Verb::Logs(args) => logs::run(&lab()?, args),
         Verb::Pcap(args) => pcap::run(&lab()?, args),
         Verb::Top(args) => top::run(&lab()?, args),

@@ -533,7 +533,7 @@ impl Attached {
         Ok(stream)
     }
 
-    fn request(&self, request: &Request) -> Result<(Reply, UnixStream)> {
+    pub(crate) fn request(&self, request: &Request) -> Result<(Reply, UnixStream)> {
         let mut stream = self.send(request)?;
         let reply = read_line(&mut stream).context("the lab's supervisor did not answer")?;
         match serde_json::from_str(&reply)? {

@@ -60,8 +60,10 @@ impl Machine {
     /// What it reads and others may read as well. Its disk stands on what is beside these.
     pub(crate) fn borrowed(&self) -> Vec<&Path> {
         let mut files = vec![self.kernel.as_path(), &self.initramfs];
-        if let Start::Clone { ram, state, .. } = &self.start {
-            files.extend([ram.as_path(), state]);
+        match &self.start {
+            Start::Clone { ram, state, .. } => files.extend([ram.as_path(), state]),
+            Start::Restored { state, .. } => files.push(state),
+            Start::Boot { .. } | Start::Cold { .. } => {}
         }
         files
     }
@@ -104,6 +106,16 @@ pub enum Start {
         /// The network card's address.
         mac: String,
     },
+    /// From where it stood when its lab was saved: see [`crate::checkpoint`]. All machines of a lab that start so go on at
+    /// once, when the last of them can.
+    Restored {
+        /// Its memory and its devices.
+        state: PathBuf,
+        /// What was plugged in as [`Start::Clone::identity`], if it has not been switched off since.
+        identity: Option<PathBuf>,
+        /// The network card's address.
+        mac: String,
+    },
 }
 
 /// The host's way onto the lab's network: QEMU's user-mode network stack, attached to the switch. It
@@ -142,6 +154,8 @@ pub enum Happened {
     Started,
     /// A clone has taken over the saved state and goes on.
     Resumed,
+    /// The machine goes on from where it stood when its lab was saved, online as it was.
+    Restored,
     /// The machine wrote a line `bramble-lab: TEXT` to its console.
     Says {
         /// What follows `bramble-lab: `.
@@ -181,6 +195,11 @@ pub enum Request {
         machine: String,
         /// The file to write.
         state: PathBuf,
+    },
+    /// Saves the whole lab, which stands still meanwhile and then goes on.
+    Checkpoint {
+        /// The directory to make.
+        dir: PathBuf,
     },
     /// Connects the caller to a console; after the reply, the connection carries its bytes both ways.
     Console {

@@ -25,6 +25,11 @@
 //!
 //! Where the very image of a card is to boot, cold and on a board of choice, it is put into a machine ([`card`]).
 //!
+//! # Going back
+//!
+//! [`checkpoint`] saves a lab while it runs, and starts labs that go on from there: what takes minutes to bring about is
+//! brought about once.
+//!
 //! # What can befall machines
 //!
 //! [`Fault`] is the list: links that are cut, slow or lossy in one direction or both, pairs of machines that do not
@@ -153,6 +158,7 @@
 //! ```
 
 pub mod card;
+pub mod checkpoint;
 pub mod guest;
 pub mod hardware;
 pub mod identity;

@@ -6,6 +6,7 @@ use std::process::Command;
 use anyhow::{Context, Result};
 
 use crate::definition::{Board, Gateway, Machine, Start};
+use crate::guest::IDENTITY_SERIAL;
 use crate::launcher::Files;
 
 /// The program.
@@ -67,7 +68,7 @@ fn virt(machine: &Machine, sockets: Sockets) -> Vec<String> {
     let ram = match &machine.start {
         Start::Boot { ram } => file(ram, "share=on"),
         Start::Clone { ram, .. } => file(ram, "share=off,readonly=on,rom=off"),
-        Start::Cold { .. } => format!("ram,id=ram,size={memory}"),
+        Start::Cold { .. } | Start::Restored { .. } => format!("ram,id=ram,size={memory}"),
     };
     let board = format!("{MACHINE_TYPE},gic-version=2,memory-backend=ram");
     let mut argv = words([
@@ -99,12 +100,37 @@ fn virt(machine: &Machine, sockets: Sockets) -> Vec<String> {
         Start::Boot { .. } => {}
         // It gets its network card once it runs.
         Start::Clone { .. } => argv.extend(words(["-incoming", "defer"])),
-        Start::Cold { mac } => argv.extend(network_card(
-            &format!("virtio-net-pci,bus={NETWORK_SLOT},netdev={NETWORK},mac={mac},romfile="),
-            &sockets.port(&machine.name),
-        )),
+        Start::Cold { mac } => argv.extend(card_in_its_slot(mac, &sockets.port(&machine.name))),
+        // What was plugged in while it ran must be there to be given back its state.
+        Start::Restored { identity, mac, .. } => {
+            argv.extend(card_in_its_slot(mac, &sockets.port(&machine.name)));
+            if let Some(identity) = identity {
+                argv.extend(identity_disk(identity));
+            }
+            argv.extend(words(["-incoming", "defer"]));
+        }
     }
     argv
+}
+
+fn card_in_its_slot(mac: &str, port: &Path) -> [String; 4] {
+    network_card(
+        &format!("virtio-net-pci,bus={NETWORK_SLOT},netdev={NETWORK},mac={mac},romfile="),
+        port,
+    )
+}
+
+/// As it is plugged in while a clone runs.
+fn identity_disk(identity: &Path) -> [String; 4] {
+    [
+        "-drive".to_owned(),
+        format!(
+            "if=none,id=identity,format=raw,read-only=on,file={}",
+            identity.display()
+        ),
+        "-device".to_owned(),
+        format!("virtio-blk-pci,bus={IDENTITY_SLOT},drive=identity,serial={IDENTITY_SERIAL}"),
+    ]
 }
 
 /// QEMU sees to it that memory and CPUs are the board's.
@@ -189,6 +215,12 @@ pub(crate) fn files(machine: &Machine, sockets: Sockets) -> Files {
         } => {
             files.own.push(identity.clone());
             files.shared.extend([ram.clone(), state.clone()]);
+        }
+        Start::Restored {
+            state, identity, ..
+        } => {
+            files.own.extend(identity.clone());
+            files.shared.push(state.clone());
         }
         Start::Cold { .. } => {}
     }
@@ -292,6 +324,7 @@ pub(crate) fn examples() -> Vec<Vec<String>> {
             ram: "/store/template/ram".into(),
         },
         tests::clone(),
+        tests::restored(),
         Start::Cold { mac },
     ];
     let sockets = Sockets(Path::new("/run/lab"));
@@ -328,6 +361,14 @@ mod tests {
         }
     }
 
+    pub(super) fn restored() -> Start {
+        Start::Restored {
+            state: "/checkpoint/states/worker3".into(),
+            identity: Some("/lab/worker3.identity".into()),
+            mac: "dc:a6:32:b0:00:03".to_owned(),
+        }
+    }
+
     #[test]
     fn command_lines() {
         let sockets = Sockets(Path::new("/run/lab"));
@@ -342,6 +383,7 @@ mod tests {
             ))
         );
         insta::assert_snapshot!("clone", shown(machine(&example(clone()), sockets)));
+        insta::assert_snapshot!("restored", shown(machine(&example(restored()), sockets)));
         let mac = "dc:a6:32:b0:00:03".to_owned();
         insta::assert_snapshot!(
             "cold",

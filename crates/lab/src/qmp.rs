@@ -4,14 +4,20 @@
 //! own is smaller than generated bindings, and compiles in no time.
 
 use std::fs::File;
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{BufRead, BufReader, IoSlice, Read, Write};
+use std::os::fd::AsRawFd;
+use std::os::unix::net::UnixStream;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result, bail};
+use nix::sys::socket::{ControlMessage, MsgFlags, sendmsg};
 use serde_json::{Map, Value, json};
+
+/// The rate of a migration in bytes a second: none worth the name, in place of QEMU's, which spares a network.
+const RATE: u64 = 1 << 40;
 
 /// A connection to one QEMU.
 pub(crate) struct Qmp {
@@ -19,7 +25,7 @@ pub(crate) struct Qmp {
 }
 
 struct Connection {
-    to: Box<dyn Write + Send>,
+    to: UnixStream,
     /// Replies and events, in the order they came.
     from: Receiver<Value>,
     log: Log,
@@ -46,7 +52,7 @@ impl Qmp {
     /// # Errors
     /// When what is there does not speak QMP.
     pub(crate) fn connect(
-        to: impl Write + Send + 'static,
+        to: UnixStream,
         from: impl Read + Send + 'static,
         log: File,
         ended: impl FnOnce() + Send + 'static,
@@ -65,7 +71,7 @@ impl Qmp {
         }
         let qmp = Qmp {
             connection: Mutex::new(Connection {
-                to: Box::new(to),
+                to,
                 from: received,
                 log,
             }),
@@ -88,21 +94,49 @@ impl Qmp {
     /// # Errors
     /// When the migration fails, or QEMU ends.
     pub(crate) fn migrate(&self, command: &str, uri: &str) -> Result<()> {
+        self.lock().migrate(command, uri)
+    }
+
+    /// As `migrate` to a file, which is handed to QEMU open: it need not be able to open it. The machine can go on when this
+    /// returns.
+    ///
+    /// # Errors
+    /// As [`Qmp::migrate`].
+    pub(crate) fn migrate_into(&self, file: &File) -> Result<()> {
         let mut connection = self.lock();
+        let handed = connection.hand_over(file)?;
+        let outcome = connection.migrate("migrate", &format!("file:/dev/fdset/{handed}"));
+        // Or QEMU would hold it open for as long as it runs.
+        let removed = connection.execute("remove-fd", json!({ "fdset-id": handed }));
+        outcome.and(removed.map(drop))?;
+        connection.let_finish()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Connection> {
+        // A panic elsewhere leaves the connection between two messages at worst.
+        self.connection
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Connection {
+    fn migrate(&mut self, command: &str, uri: &str) -> Result<()> {
         let capabilities =
             ["x-ignore-shared", "events"].map(|name| json!({"capability": name, "state": true}));
-        connection.execute(
+        self.execute(
             "migrate-set-capabilities",
             json!({ "capabilities": capabilities }),
         )?;
+        self.execute("migrate-set-parameters", json!({ "max-bandwidth": RATE }))?;
         // Events may come before the reply.
         let mut seen = Vec::new();
-        connection.execute_noting(command, json!({ "uri": uri }), &mut seen)?;
+        self.execute_noting(command, json!({ "uri": uri }), &mut seen)?;
         let mut seen = seen.into_iter();
         loop {
             let event = match seen.next() {
                 Some(event) => event,
-                None => connection.receive()?,
+                None => self.receive()?,
             };
             if event["event"] == "MIGRATION" {
                 match event["data"]["status"].as_str() {
@@ -116,15 +150,31 @@ impl Qmp {
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, Connection> {
-        // A panic elsewhere leaves the connection between two messages at worst.
-        self.connection
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
+    /// A migration is announced as completed a moment before QEMU has done with it, and of that moment's end nothing is said.
+    fn let_finish(&mut self) -> Result<()> {
+        while self.execute("query-status", json!({}))?["status"] == "finish-migrate" {
+            thread::sleep(Duration::from_millis(1));
+        }
+        Ok(())
     }
-}
 
-impl Connection {
+    /// Gives QEMU an open file, and returns the number by which it knows it.
+    fn hand_over(&mut self, file: &File) -> Result<i64> {
+        // It goes with a space before the command that takes it.
+        sendmsg::<()>(
+            self.to.as_raw_fd(),
+            &[IoSlice::new(b" ")],
+            &[ControlMessage::ScmRights(&[file.as_raw_fd()])],
+            MsgFlags::empty(),
+            None,
+        )
+        .context("QEMU does not take a file")?;
+        let added = self.execute("add-fd", json!({}))?;
+        added["fdset-id"]
+            .as_i64()
+            .with_context(|| format!("QEMU took a file and said {added}"))
+    }
+
     fn execute(&mut self, command: &str, arguments: Value) -> Result<Value> {
         self.execute_noting(command, arguments, &mut Vec::new())
     }

@@ -87,6 +87,15 @@ impl Record {
 /// The file in a lab's scratch that says whose it is.
 pub(crate) const OWNER: &str = ".lab";
 
+/// The lab that runs in the directory `scratch`, if one does.
+pub(crate) fn owner(scratch: &Path) -> Result<Option<String>> {
+    let owner = fs::read_to_string(scratch.join(OWNER)).unwrap_or_default();
+    match RunId::parse(&owner) {
+        Some(run) if run.is_alive()? => Ok(Some(run.lab())),
+        _ => Ok(None),
+    }
+}
+
 /// The directory of one lab. It is locked, shared, by whoever keeps the lab alive; one that nobody locks is
 /// the remains of a lab that was killed together with its supervisor, and is removed by the next.
 #[derive(Debug)]
@@ -176,6 +185,17 @@ impl RunDir {
         paths.retain(|path| !is_unnamed(path));
         paths.sort();
         Ok(paths)
+    }
+
+    /// Refuses to go on where a lab called `name` runs, which may use the very files that would be made anew.
+    ///
+    /// # Errors
+    /// When one runs, or nobody can tell.
+    pub fn refuse_if_running(name: &str) -> Result<()> {
+        if RunDir::running()?.iter().any(|dir| dir.ends_with(name)) {
+            bail!("a lab called {name} is running; `cargo xtask vm down` ends it");
+        }
+        Ok(())
     }
 
     /// Where it is.

@@ -5,6 +5,7 @@ use std::env;
 use std::ffi::OsString;
 use std::fs::{self, File};
 use std::io::{self, BufRead, Write};
+use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::thread;
@@ -15,7 +16,7 @@ use bramble_store::{Lease, Store};
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
-use crate::definition::{Definition, Event, Happened, Machine, OfMachine, Reply, Request, Usage};
+use crate::definition::{Definition, Event, Happened, OfMachine, Reply, Request, Start, Usage};
 use crate::launcher::containers::Containers;
 use crate::launcher::processes::{self, Processes};
 use crate::launcher::{Backend, Files, Launcher, Program, Started};
@@ -23,12 +24,15 @@ use crate::qemu::{self, Sockets};
 use crate::report::Left;
 use crate::rundir::{Record, RunDir};
 use crate::switch::{GATEWAY, Switch};
+use crate::template::bases;
 
+mod checkpoint;
 mod evidence;
 mod faults;
 mod machines;
 mod requests;
 
+use checkpoint::Together;
 use faults::{Ending, InForce};
 use machines::Running;
 use requests::Answer;
@@ -66,6 +70,7 @@ pub fn supervise(dir: &Path) -> Result<()> {
     let mut supervisor = Supervisor {
         sockets: dir.path().to_owned(),
         events: File::create(definition.logs.join("events.jsonl"))?,
+        together: Together::all_of(&definition),
         definition,
         started: Instant::now(),
         switch: Switch::default(),
@@ -106,9 +111,14 @@ pub fn supervised_by_itself() -> Result<Option<Vec<String>>> {
 
 /// Holds the artefacts of a store that machines run from.
 fn leases(definition: &Definition) -> Result<Vec<Lease>> {
-    let files = definition.machines.iter().flat_map(Machine::borrowed);
-    let files: BTreeSet<&Path> = files.collect();
-    let leases = files.into_iter().map(Store::lease);
+    let mut files = BTreeSet::new();
+    for machine in &definition.machines {
+        files.extend(machine.borrowed().into_iter().map(Path::to_owned));
+        if matches!(machine.start, Start::Restored { .. }) {
+            files.extend(bases(&machine.disk)?);
+        }
+    }
+    let leases = files.iter().map(|file| Store::lease(file));
     leases.filter_map(Result::transpose).collect()
 }
 
@@ -122,6 +132,8 @@ struct Supervisor {
     launcher: Box<dyn Launcher>,
     /// The QEMUs that were started, by their machines' names.
     qemus: Vec<(String, Box<dyn Started>)>,
+    /// What machines from a checkpoint wait for, so that none goes on before the others.
+    together: Together,
     /// What has befallen machines.
     in_force: InForce,
     peak_memory: u64,
@@ -133,6 +145,8 @@ struct Supervisor {
 enum Message {
     Happened(Option<String>, Happened),
     Asked(Box<Request>, Sender<Answer>),
+    /// The gateway forwards one more port.
+    Forwarded(u16, Ipv4Addr, u16),
     /// A fault has lasted as long as it was to, or could not be inflicted.
     Over(u64, Ending),
     /// Standard input has closed: whoever started the lab is gone.
@@ -213,6 +227,12 @@ impl Supervisor {
                 }
                 Ok(Message::Asked(request, reply)) => self.answer(*request, reply),
                 Ok(Message::Over(number, ending)) => self.over(number, ending),
+                Ok(Message::Forwarded(from, address, port)) => {
+                    let gateway = self.definition.gateway.as_mut();
+                    if let Some(gateway) = gateway {
+                        gateway.forwards.push((from, address, port));
+                    }
+                }
                 Ok(Message::Abandoned) if detached => {}
                 Ok(Message::Abandoned | Message::Signalled)
                 | Err(RecvTimeoutError::Disconnected) => return Ok(()),
@@ -281,7 +301,7 @@ mod tests {
     use bramble_store::Key;
 
     use super::*;
-    use crate::definition::{Board, Start};
+    use crate::definition::{Board, Machine};
 
     #[test]
     fn what_machines_run_from_stays_until_their_lab_ends() {

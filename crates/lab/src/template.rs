@@ -2,7 +2,7 @@
 
 use std::fs::{self, File, Permissions};
 use std::os::unix::fs::PermissionsExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
@@ -12,6 +12,7 @@ use bramble_image::initramfs;
 use bramble_image::layer::Layer;
 use bramble_image::rootfs::{self, RootFs};
 use bramble_store::{Artifact, Key, Store};
+use serde_json::Value;
 
 use crate::client::{Lab, Waiting};
 use crate::definition::{Board, Definition, Machine, Start};
@@ -277,4 +278,23 @@ pub(crate) fn overlay_of(size: Option<u64>, base: &Path, format: &str, disk: &Pa
         );
     }
     Ok(())
+}
+
+/// The disks under a copy-on-write disk.
+pub(crate) fn bases(disk: &Path) -> Result<Vec<PathBuf>> {
+    let output = Command::new("qemu-img")
+        .args(["info", "--force-share", "--backing-chain", "--output=json"])
+        .arg(disk)
+        .output()
+        .context("cannot run qemu-img; `cargo xtask doctor` says how to install it")?;
+    if !output.status.success() {
+        let why = String::from_utf8_lossy(&output.stderr);
+        bail!("cannot look into {}: {}", disk.display(), why.trim());
+    }
+    let chain: Vec<Value> = serde_json::from_slice(&output.stdout)?;
+    let names = chain
+        .iter()
+        .skip(1)
+        .filter_map(|disk| disk["filename"].as_str());
+    Ok(names.map(PathBuf::from).collect())
 }

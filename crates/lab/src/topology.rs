@@ -6,13 +6,14 @@ use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use bramble_image::layer::Layer;
 
 use crate::client::{Lab, Waiting};
 use crate::definition::{Definition, Gateway};
 use crate::identity::Identity;
 use crate::launcher::Backend;
+use crate::rundir;
 use crate::template::Template;
 
 /// Longest wait for all machines to come online. A handful takes half a minute on two cores that have nothing else to do.
@@ -186,8 +187,14 @@ fn within(last: u8) -> Ipv4Addr {
 /// removed.
 ///
 /// # Errors
-/// When that cannot be removed, or the directory cannot be made.
+/// When it is the scratch of a lab that runs, what is there cannot be removed, or the directory cannot be made.
 pub fn fresh_directory(dir: &Path) -> Result<()> {
+    if let Some(lab) = rundir::owner(dir)? {
+        bail!(
+            "{} is in use by the lab {lab}, which runs; `cargo xtask vm down` ends it",
+            dir.display()
+        );
+    }
     match fs::remove_dir_all(dir) {
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
             Err(error).with_context(|| format!("cannot remove {}", dir.display()))

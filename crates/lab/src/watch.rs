@@ -17,7 +17,7 @@ use crate::trouble::{Expected, Trouble};
 pub struct Condition {
     /// How far it is.
     pub state: State,
-    /// How often it has been started, and told to go on as a clone.
+    /// How often it has been started, and told to go on as a clone or from a checkpoint.
     pub starts: u32,
     /// How often it has said that it is online.
     pub online: u32,
@@ -58,6 +58,10 @@ impl Condition {
         match what {
             Happened::Started | Happened::Resumed => {
                 self.state = State::Starting;
+                self.starts += 1;
+            }
+            Happened::Restored => {
+                self.state = State::Online;
                 self.starts += 1;
             }
             Happened::Says { text } if text == guest::ONLINE => {
@@ -242,6 +246,7 @@ mod tests {
             (befell(Fault::ClockJump { seconds: 1 }), State::Starting, 1),
             (befell(Fault::ClockJump { seconds: 2 }), State::Starting, 1),
             (says("online"), State::Online, 1),
+            (Happened::Restored, State::Online, 1),
         ];
         let mut condition = Condition::default();
         for (what, state, faults) in steps {

@@ -1,15 +1,16 @@
-//! A machine's life on each launcher: booted, saved, cloned, switched off and on. The machine has nothing to run, so
+//! A machine's life on each launcher: booted, saved, cloned, switched off and on, saved with its whole lab and restored. The machine has nothing to run, so
 //! that this takes a second; what runs on machines is the scenarios' business. Containers take a Docker engine, so their
 //! test is run where there is one.
 
 use std::fs::{self, File};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
+use bramble_lab::checkpoint::Checkpoint;
 use bramble_lab::template::overlay;
-use bramble_lab::{Backend, Board, Definition, Fault, Lab, Machine, Start};
+use bramble_lab::{Backend, Board, Definition, Fault, Lab, Machine, Start, State};
 use bramble_store::Store;
 
 #[test]
@@ -49,6 +50,7 @@ fn live_through(backend: Backend, launcher: &str) -> Result<()> {
         niceness: 0,
         start: Start::Boot { ram: ram.clone() },
     };
+    fs::create_dir(place.path().join("scratch"))?;
     let lab = launch(&name, place.path(), &backend, vec![template.clone()])?;
     until_it_says(place.path(), "template", "started")?;
     lab.attached().save("template", &state)?;
@@ -95,19 +97,64 @@ fn live_through(backend: Backend, launcher: &str) -> Result<()> {
     until_it_says(place.path(), "bob", "started")?;
     lab.attached().inflict("bob", &Fault::Frozen)?;
     lab.attached().clear("alice")?;
-    lab.down()
+
+    // One goes on from its template, with what was plugged in, and the other has booted.
+    let saved = place.path().join("saved");
+    let refused = lab
+        .attached()
+        .checkpoint(&saved)
+        .expect_err("bob is frozen");
+    assert!(
+        refused.to_string().contains("bob suffers (frozen)"),
+        "{refused}"
+    );
+    lab.attached().clear("bob")?;
+    lab.attached().checkpoint(&saved)?;
+    let refused = lab.attached().checkpoint(&saved).expect_err("it is there");
+    assert!(
+        refused.to_string().contains("is there already"),
+        "{refused}"
+    );
+    lab.attached().inflict("alice", &Fault::PowerCut)?;
+    lab.down()?;
+    assert!(!place.path().join("scratch").exists());
+
+    let checkpoint = Checkpoint::open(&saved)?;
+    assert_eq!(
+        (checkpoint.lab(), checkpoint.saved().machines.len()),
+        (&*name, 2)
+    );
+    // As often as one likes, and what goes on from there can be saved, too.
+    for again in ["first", "second"] {
+        let lab = checkpoint.restore(&name, place.path(), &supervisor()?)?;
+        let machines = lab.watch().machines();
+        assert_eq!(machines.len(), 2);
+        assert!(
+            machines.values().all(|it| it.state == State::Online),
+            "{machines:?}"
+        );
+        let refused = checkpoint.restore(&name, place.path(), &supervisor()?);
+        assert!(refused.is_err_and(|it| it.to_string().contains("is running")));
+        let refused = checkpoint.restore(&format!("{name}-too"), place.path(), &supervisor()?);
+        assert!(refused.is_err_and(|it| it.to_string().contains("is in use by the lab")));
+        let saved = place.path().join(again);
+        lab.attached().checkpoint(&saved)?;
+        lab.down()?;
+        let lab = Checkpoint::open(&saved)?.restore(&name, place.path(), &supervisor()?)?;
+        lab.down()?;
+    }
+    Ok(())
 }
 
 fn launch(name: &str, place: &Path, backend: &Backend, machines: Vec<Machine>) -> Result<Lab> {
     let definition = Definition {
         logs: place.join("logs"),
-        scratch: None,
+        scratch: Some(place.join("scratch")),
         backend: backend.clone(),
         machines,
         gateway: None,
     };
-    let program = example()?.display().to_string();
-    Lab::launch(name, &definition, &[program, "supervise".to_owned()])
+    Lab::launch(name, &definition, &supervisor()?)
 }
 
 fn until_it_says(place: &Path, machine: &str, what: &str) -> Result<()> {
@@ -131,12 +178,13 @@ fn until_it_says(place: &Path, machine: &str, what: &str) -> Result<()> {
     }
 }
 
-/// The program that runs labs for tests, which is built along with them.
-fn example() -> Result<PathBuf> {
+/// What runs labs for tests: a program that is built along with them.
+fn supervisor() -> Result<[String; 2]> {
     let tests = std::env::current_exe()?;
     let profile = tests
         .parent()
         .and_then(Path::parent)
         .context("target/debug")?;
-    Ok(profile.join("examples/smallest_lab"))
+    let program = profile.join("examples/smallest_lab").display().to_string();
+    Ok([program, "supervise".to_owned()])
 }

@@ -4,6 +4,7 @@ use crate::scenario::Scenario;
 
 mod ansible_equivalence;
 mod bare_node;
+mod checkpoint;
 mod cold_first_boot;
 mod day_to_day;
 mod faults;
@@ -49,6 +50,7 @@ pub const SCENARIOS: &[Scenario] = &[
     rolling_reboot::SCENARIO,
     rolling_update::SCENARIO,
     power_cut_manager::SCENARIO,
+    checkpoint::SCENARIO,
     join_late::SCENARIO,
     three_managers::SCENARIO,
     cold_first_boot::SCENARIO,

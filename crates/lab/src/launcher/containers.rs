@@ -10,14 +10,12 @@ use std::collections::{BTreeMap, HashMap};
 use std::fs::{self, File};
 use std::os::unix::fs::chown;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 use std::sync::Arc;
 
 use anyhow::{Context, Result, bail};
 use futures_util::{Stream, TryStreamExt};
 use nix::sys::stat::Mode;
 use nix::unistd::{getgid, getuid, mkfifo};
-use serde_json::Value;
 use testcontainers::bollard::errors::Error;
 use testcontainers::bollard::models::{ContainerState, HostConfig, HostConfigLogConfig};
 use testcontainers::bollard::query_parameters::{
@@ -33,6 +31,7 @@ use tokio::runtime::{Builder, Runtime};
 
 use super::{Ended, Launcher, Program, Started};
 use crate::rundir::RunId;
+use crate::template::bases;
 
 /// Whom machines run as where the supervisor is root: nobody else's id.
 pub(super) const NOBODY: u32 = 65532;
@@ -357,25 +356,6 @@ fn give(path: &Path, to: Option<u32>) -> Result<()> {
         }
     }
     Ok(())
-}
-
-/// The disks under a copy-on-write disk.
-fn bases(disk: &Path) -> Result<Vec<PathBuf>> {
-    let output = Command::new("qemu-img")
-        .args(["info", "--force-share", "--backing-chain", "--output=json"])
-        .arg(disk)
-        .output()
-        .context("cannot run qemu-img; `cargo xtask doctor` says how to install it")?;
-    if !output.status.success() {
-        let why = String::from_utf8_lossy(&output.stderr);
-        bail!("cannot look into {}: {}", disk.display(), why.trim());
-    }
-    let chain: Vec<Value> = serde_json::from_slice(&output.stdout)?;
-    let names = chain
-        .iter()
-        .skip(1)
-        .filter_map(|disk| disk["filename"].as_str());
-    Ok(names.map(PathBuf::from).collect())
 }
 
 #[cfg(test)]

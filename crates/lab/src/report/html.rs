@@ -133,7 +133,7 @@ fn topology(material: &Material, lives: &[(String, Life)]) -> Markup {
 fn describe(machine: &Machine) -> String {
     let how = match &machine.start {
         Start::Boot { .. } => "template".to_owned(),
-        Start::Clone { mac, .. } | Start::Cold { mac } => mac.clone(),
+        Start::Clone { mac, .. } | Start::Cold { mac } | Start::Restored { mac, .. } => mac.clone(),
     };
     let plural = if machine.cpus == 1 { "" } else { "s" };
     format!(
@@ -276,6 +276,7 @@ fn events(material: &Material) -> Markup {
             Happened::Listening => "the lab listens".to_owned(),
             Happened::Started => "started".to_owned(),
             Happened::Resumed => "resumed".to_owned(),
+            Happened::Restored => "restored".to_owned(),
             Happened::Says { text } => format!("says: {text}"),
             Happened::Trouble { trouble, text } => format!("{trouble}: {text}"),
             Happened::Befell { fault } => format!("befell: {fault}"),

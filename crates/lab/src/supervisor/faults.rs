@@ -236,7 +236,9 @@ impl Supervisor {
             .find(|known| known.name == machine)
             .context("it is no machine of the lab")?;
         match &known.start {
-            Start::Clone { mac, .. } => known.start = Start::Cold { mac: mac.clone() },
+            Start::Clone { mac, .. } | Start::Restored { mac, .. } => {
+                known.start = Start::Cold { mac: mac.clone() };
+            }
             Start::Cold { .. } => {}
             Start::Boot { .. } => bail!("{machine} is a template, which starts once"),
         }

@@ -15,6 +15,7 @@ use anyhow::{Context, Result, bail};
 use nix::sys::socket::{Shutdown, shutdown};
 use serde_json::json;
 
+use super::checkpoint::Arrival;
 use super::faults::reply;
 use super::requests::{Answer, failed};
 use super::{Message, Supervisor};
@@ -105,6 +106,7 @@ impl Supervisor {
             files: qemu::files(&machine, sockets),
         };
         let port = sockets.port(&machine.name);
+        let arrival = self.together.arrival(&machine);
         self.launch(program, None, move |qmp| match &machine.start {
             Start::Boot { .. } | Start::Cold { .. } => Ok(Happened::Started),
             Start::Clone {
@@ -113,6 +115,9 @@ impl Supervisor {
                 mac,
                 ..
             } => resume(qmp, state, identity, mac, &port).map(|()| Happened::Resumed),
+            Start::Restored { state, .. } => {
+                restore(qmp, state, arrival).map(|()| Happened::Restored)
+            }
         })
     }
 
@@ -204,6 +209,16 @@ fn resume(qmp: &Qmp, state: &Path, identity: &Path, mac: &str, port: &Path) -> R
         "device_add",
         json!({"driver": "virtio-net-pci", "id": "lan-card", "bus": NETWORK_SLOT, "netdev": NETWORK, "mac": mac, "romfile": ""}),
     )?;
+    Ok(())
+}
+
+/// Continues a machine of a saved lab when all the others can go on, too.
+fn restore(qmp: &Qmp, state: &Path, arrival: Option<Arrival>) -> Result<()> {
+    qmp.migrate("migrate-incoming", &format!("file:{}", state.display()))?;
+    if let Some(arrival) = arrival {
+        arrival.wait_for_the_others();
+    }
+    qmp.execute("cont", json!({}))?;
     Ok(())
 }
 

@@ -67,6 +67,7 @@ impl Supervisor {
                 }
                 None => no_such(&machine),
             },
+            Request::Checkpoint { dir } => return self.checkpoint(&dir, to),
             Request::Add { machine } => self.added(machine),
             Request::Forward {
                 from,
@@ -74,7 +75,14 @@ impl Supervisor {
                 port,
             } => match running(GATEWAY) {
                 Some(gateway) => {
-                    thread::spawn(move || to.send(reply(forward(&gateway, from, address, port))));
+                    let sender = self.sender.clone();
+                    thread::spawn(move || {
+                        let outcome = forward(&gateway, from, address, port);
+                        if outcome.is_ok() {
+                            let _ = sender.send(Message::Forwarded(from, address, port));
+                        }
+                        to.send(reply(outcome))
+                    });
                     return;
                 }
                 None => failed("the lab has no gateway".to_owned()),
