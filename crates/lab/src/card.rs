@@ -12,7 +12,8 @@
 //! - QEMU models neither the firmware's clocks nor its GPIO expander, so the card's device tree is changed where
 //!   devices would wait for them: see `for_qemu`.
 //! - Two drivers do not start, for they look for devices that QEMU does not model, and panic.
-//! - The network card is on USB, and its address begins with 40, whatever else it is told.
+//! - The network card is on USB, and its address begins with 40, whatever else it is told. Two drivers would take it, and
+//!   the one that does not know its address is not loaded.
 //! - There is nobody to ask for the time, and no clock that runs without power: the kernel is told the time.
 //!
 //! On [`Board::Virt`] everything but the card's content is QEMU's: disk, network, clock and device tree.
@@ -133,7 +134,8 @@ fn command_line(board: Board, card: &str, time: SystemTime) -> String {
         Board::Virt => format!("{card} console=ttyAMA0 kpti=off"),
         Board::Raspi4b => format!(
             "{card} earlycon=pl011,mmio32,0xfe201000 console=ttyAMA0,115200 kpti=off clk_ignore_unused \
-             initcall_blacklist=brcmstb_l2_driver_init,brcmstb_i2c_driver_init systemd.clock_usec={microseconds}"
+             initcall_blacklist=brcmstb_l2_driver_init,brcmstb_i2c_driver_init module_blacklist=cdc_subset \
+             systemd.clock_usec={microseconds}"
         ),
     }
 }
