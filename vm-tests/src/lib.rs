@@ -19,6 +19,7 @@ pub mod pipeline;
 pub mod report;
 pub mod resize;
 pub mod runner;
+mod saved;
 pub mod scenario;
 pub mod scenarios;
 pub mod setting;

@@ -15,6 +15,7 @@ use crate::operator::Operator;
 use crate::pipeline::{self, Answer};
 use crate::report::Report;
 use crate::resize;
+use crate::saved;
 use crate::scenario::{Bench, On, Rehearsal, Scenario, Skipped, Verdict};
 use crate::setting::{self, Place};
 
@@ -29,6 +30,8 @@ pub struct Options {
     pub cluster: Option<PathBuf>,
     /// A number of nodes in place of the scenarios' own.
     pub nodes: Option<usize>,
+    /// Begin with saved clusters, and save those that have to be made.
+    pub warm: bool,
     /// Leave the last lab running.
     pub keep: bool,
     /// When a scenario fails, wait for a person to have looked at its machines.
@@ -58,19 +61,19 @@ pub struct Ended {
 /// A lab that stands, for the next scenario to use.
 pub(crate) struct Standing {
     /// What its cluster was made of.
-    file: String,
+    pub(crate) file: String,
     pub(crate) cluster: Cluster,
     pub(crate) place: Place,
-    operator: Operator,
+    pub(crate) operator: Operator,
     pub(crate) lab: Lab,
     /// The port of this machine that leads to its search service.
-    web: u16,
+    pub(crate) web: u16,
     /// Whether it is a cluster with a search service.
-    is_cluster: bool,
+    pub(crate) is_cluster: bool,
     /// The cards that nodes boot from, where those have some of their own.
-    cards: Vec<Card>,
+    pub(crate) cards: Vec<Card>,
     /// The scenarios that have been run on it.
-    runs: Vec<Run>,
+    pub(crate) runs: Vec<Run>,
 }
 
 impl Ended {
@@ -170,12 +173,12 @@ fn perform(
     };
     let stands = match standing {
         Some(stands) => stands,
-        None => standing.insert(stand_up(done.scenario, report, bench, options)?),
+        None => standing.insert(begin(done.scenario, report, bench, options)?),
     };
     report.count(stands.lab.attached());
     stands.lab.watch().expect(done.scenario.expected());
     let _live = Live::show(report, stands.lab.watch(), &stands.place.logs);
-    let outcome = prepare(report, bench, stands, done.scenario);
+    let outcome = prepare(report, bench, stands, done.scenario, options);
     let mut rehearsal = Rehearsal {
         report,
         bench,
@@ -202,16 +205,39 @@ fn prepare(
     bench: &Bench,
     stands: &mut Standing,
     scenario: &Scenario,
+    options: &Options,
 ) -> Result<()> {
-    if stands.runs.is_empty() {
+    // One that was saved was online then, and is.
+    if stands.runs.is_empty() && !stands.is_cluster {
         come_online(report, stands)?;
     }
-    let as_cluster = matches!(scenario.on, On::Cluster(_));
     let is_cluster = std::mem::replace(&mut stands.is_cluster, true);
-    match as_cluster && !is_cluster {
-        true => make_cluster(report, bench, &stands.operator),
-        false => Ok(()),
+    if !scenario.begins_with_cluster() || is_cluster {
+        return Ok(());
     }
+    make_cluster(report, bench, &stands.operator)?;
+    if options.warm {
+        report.stage("saving the cluster", |_| {
+            saved::save(stands, bench, options)
+        })?;
+    }
+    Ok(())
+}
+
+/// A lab for a scenario: a saved cluster, where it may begin with one and there is one.
+fn begin(
+    scenario: &Scenario,
+    report: &Report,
+    bench: &Bench,
+    options: &Options,
+) -> Result<Standing> {
+    if options.warm
+        && scenario.begins_with_cluster()
+        && let Some(stands) = saved::stand_up(scenario, report, bench, options)?
+    {
+        return Ok(stands);
+    }
+    stand_up(scenario, report, bench, options)
 }
 
 /// Waits for the machines of a lab that has been started.
@@ -304,10 +330,9 @@ fn pass_on(
         clear_away(report, stands)?;
         return Ok(None);
     };
-    let shareable = |scenario: &Scenario| matches!(scenario.on, On::Cluster(_));
     if done.outcome.is_ok()
-        && shareable(done.scenario)
-        && shareable(next)
+        && done.scenario.begins_with_cluster()
+        && next.begins_with_cluster()
         // One that cannot be read is the next one's failure.
         && cluster_file(next, options).is_ok_and(|(_, file)| file == stands.file)
     {
@@ -321,6 +346,13 @@ fn pass_on(
 fn clear_away(report: &Report, stands: Standing) -> Result<()> {
     stands.lab.watch().silence();
     report.stage("clearing away", |_| stands.lab.down())
+}
+
+/// A scenario's cluster, and the text of its file.
+pub(crate) fn cluster(scenario: &Scenario, options: &Options) -> Result<(Cluster, String)> {
+    let (path, file) = cluster_file(scenario, options)?;
+    let (cluster, _) = Cluster::parse(&path.display().to_string(), &file)?;
+    Ok((cluster, file))
 }
 
 /// The file of a scenario's cluster, and its text with as many nodes as are wanted.
@@ -352,8 +384,7 @@ pub(crate) fn stand_up(
     bench: &Bench,
     options: &Options,
 ) -> Result<Standing> {
-    let (path, file) = cluster_file(scenario, options)?;
-    let (cluster, _) = Cluster::parse(&path.display().to_string(), &file)?;
+    let (cluster, file) = cluster(scenario, options)?;
     RunDir::refuse_if_running(&cluster.name)?;
     let place = Place::fresh(&options.directory.join(scenario.name))?;
     let files = place.files();
@@ -428,6 +459,7 @@ mod tests {
             directory: directory.to_owned(),
             cluster: None,
             nodes: None,
+            warm: false,
             keep: false,
             pause_on_failure: false,
         }
@@ -439,8 +471,7 @@ mod tests {
 
     /// A lab whose supervisor answers nothing any more, since it has been killed.
     fn dead_lab(name: &str, scenario: &Scenario, options: &Options) -> Standing {
-        let (path, file) = cluster_file(scenario, options).expect("a cluster file");
-        let (cluster, _) = Cluster::parse(&path.display().to_string(), &file).expect("a cluster");
+        let (cluster, file) = cluster(scenario, options).expect("a cluster");
         let place = Place::fresh(&options.directory.join(name)).expect("directories");
         let definition = bramble_lab::Definition {
             logs: place.logs.clone(),

@@ -54,6 +54,11 @@ pub struct Expects {
 }
 
 impl Scenario {
+    /// Whether it begins with a cluster that others may have used before.
+    pub fn begins_with_cluster(&self) -> bool {
+        matches!(self.on, On::Cluster(_))
+    }
+
     /// As the lab takes it.
     pub fn expected(&self) -> Vec<Expected> {
         let expected = self.expects.iter().map(|expects| Expected {

@@ -44,14 +44,19 @@ impl Place {
     /// # Errors
     /// When they cannot be made.
     pub fn fresh(directory: &Path) -> Result<Place> {
-        let place = Place {
-            scratch: directory.join("scratch"),
-            logs: directory.join("logs"),
-        };
+        let place = Place::in_directory(directory);
         for dir in [&place.scratch, &place.logs] {
             fresh_directory(dir)?;
         }
         Ok(place)
+    }
+
+    /// Directories below `directory`, as they are.
+    pub(crate) fn in_directory(directory: &Path) -> Place {
+        Place {
+            scratch: directory.join("scratch"),
+            logs: directory.join("logs"),
+        }
     }
 
     /// The operator's files.
@@ -109,6 +114,18 @@ pub fn start(
     };
     let lab = Lab::launch(&cluster.name, &definition, &bench.supervisor)?;
     Ok((lab, web))
+}
+
+/// The port of 127.0.0.1 that leads to the search service, of a lab that [`start`] has started.
+///
+/// # Errors
+/// When none does.
+pub(crate) fn web(lab: &Definition, cluster: &Cluster) -> Result<u16> {
+    let service = (cluster.first_manager().ip, cluster.search.port);
+    let mut forwards = lab.gateway.iter().flat_map(|it| &it.forwards);
+    let forward = forwards.find(|(_, address, port)| (*address, *port) == service);
+    let (from, ..) = forward.context("no port leads to the search service")?;
+    Ok(*from)
 }
 
 /// A clone of the template that is this node's.

@@ -45,6 +45,7 @@ Examples:
   cargo xtask vm-test --nodes 2 --cpus 4 --memory 4096
   cargo xtask vm-test -E 'when(nightly) and not test(power-cut)' --partition count:1/2
   cargo xtask vm-test partition --pause-on-failure
+  cargo xtask vm-test partition --warm
 
 As root on Debian, what is missing is installed first; otherwise the command for it is shown.")]
 pub(crate) struct Args {
@@ -77,6 +78,10 @@ pub(crate) struct Args {
     /// How many seeds to search at each of the three levels; four times as many where something befalls the search
     #[arg(long, value_name = "N", default_value_t = 1 << 18, value_parser = clap::value_parser!(u64).range(1..=1 << 32))]
     seeds: u64,
+    /// Begin with a cluster that was saved, where a scenario begins with one, and save it where it has to be made first:
+    /// when programs, images or machines have changed
+    #[arg(long)]
+    warm: bool,
     /// Leave the last machines running, for `cargo xtask vm`
     #[arg(long)]
     keep: bool,
@@ -156,6 +161,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         directory: project::target_dir().join("vm-test"),
         cluster: args.cluster.clone(),
         nodes: args.nodes,
+        warm: args.warm,
         keep: args.keep,
         pause_on_failure: pauses(args.pause_on_failure),
     };

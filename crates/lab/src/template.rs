@@ -189,6 +189,11 @@ impl Template {
         self.artifact.was_cached
     }
 
+    /// Where the store has it: another template is elsewhere.
+    pub fn path(&self) -> &Path {
+        &self.artifact.path
+    }
+
     /// A machine that goes on from here. Its disk is made in `scratch`, a directory that is made where needed; `identity`
     /// is a file that [`Identity::write`](crate::identity::Identity::write) wrote; `mac` is its network card's address,
     /// such as `52:54:00:00:00:01`, which no other machine of the lab has.
