@@ -13,7 +13,7 @@ pub(super) const SCENARIO: Scenario = Scenario {
     cluster: BY_HAND,
     nodes: THREE,
     stock: Stock::Last,
-    measured: Some(741),
+    measured: Some(564),
     expects: &[],
     on: On::NewMachines(run),
 };

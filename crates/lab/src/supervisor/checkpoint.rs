@@ -120,9 +120,7 @@ fn while_still(members: &[(String, Running)], act: impl FnOnce() -> Result<()>) 
     match (outcome, tell("cont")) {
         (outcome, Ok(())) => outcome,
         (Ok(()), Err(stands)) => Err(stands.context("the lab is saved, but does not go on")),
-        (Err(error), Err(stands)) => {
-            Err(error.context(format!("and it does not go on: {stands:#}")))
-        }
+        (Err(error), Err(stands)) => bail!("{error:#}; and the lab does not go on: {stands:#}"),
     }
 }
 
