@@ -2,6 +2,9 @@
 //!
 //! This file only parses and dispatches: a new verb is one module and one match arm.
 
+#[macro_use]
+mod output;
+
 mod bench;
 mod ci;
 mod cross;
@@ -54,7 +57,8 @@ enum Verb {
 fn main() -> ExitCode {
     let verb = Verb::parse();
     match path::complete().and_then(|()| run(verb)) {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(()) if output::is_complete() => ExitCode::SUCCESS,
+        Ok(()) => ExitCode::FAILURE,
         Err(error) => {
             eprintln!("error: {error:#}");
             ExitCode::FAILURE

@@ -10,6 +10,8 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail, ensure};
 use bramble_lab::Attached;
 
+use crate::output;
+
 /// What a console's log is called after its machine.
 const SUFFIX: &str = ".console.log";
 
@@ -68,7 +70,7 @@ pub(super) fn run(lab: &Attached, args: &Args) -> Result<()> {
                 }
             }
         }
-        if !args.follow || (begun && lab.place().is_err()) {
+        if !args.follow || !output::is_read() || (begun && lab.place().is_err()) {
             return Ok(());
         }
         begun = true;
