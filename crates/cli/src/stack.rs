@@ -147,11 +147,20 @@ fn not_deployed(view: &SwarmView, name: &str) -> anyhow::Error {
     Usage::new(format!("no stack `{name}` is deployed: {there}")).into()
 }
 
-/// Engines wait for the tasks to end since version 26; until they have, a stack of this name cannot be deployed again.
+/// How long the tasks of a stack that was removed may take to end, in seconds: on a node that is down they never do.
+const ENDING: u32 = 180;
+
+/// Removes a stack, and waits for its tasks to end: until then none of this name can be deployed again. Docker's own
+/// `--detach=false` counts tasks that have ended while swarm forgets them, and then may ask for ever (version 26).
 fn removal(name: &str) -> String {
+    let name = quoted(name);
+    let task = "{{.Name}} on {{.Node}}: {{.CurrentState}}";
+    let ended = ": (Complete|Shutdown|Failed|Rejected|Remove|Orphaned)";
     format!(
-        "sudo -n docker stack rm $(docker stack rm --help | grep -q -e --detach && echo --detach=false) {}",
-        quoted(name)
+        "sudo -n docker stack rm {name} || exit; for _ in $(seq {ENDING}); do \
+         left=$(sudo -n docker stack ps --format '{task}' {name} 2> /dev/null | grep -Ev '{ended}'); \
+         [ -n \"$left\" ] || exit 0; sleep 1; done; \
+         echo \"it is removed, but what it ran has not ended in {ENDING} s; is a node down? $left\" >&2; exit 1"
     )
 }
 
