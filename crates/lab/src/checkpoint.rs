@@ -1,4 +1,4 @@
-//! A whole lab saved while it runs, for as many labs as one likes to go on from there, one after the other.
+//! A whole lab saved while it runs, for as many labs as one likes to go on from there.
 //!
 //! [`Attached::checkpoint`] has all machines stand still at once, writes what they are, and lets them go on.
 //! [`Checkpoint::restore`] starts a lab of the same machines, which go on together from that very moment: with their
@@ -23,6 +23,11 @@
 //!
 //! What machines know of the world stays as it was, too: their clocks, until [`Lab::set_clocks`]; their random numbers,
 //! which are the same in every lab that goes on from there; and connections with the host, of which nobody knows any more.
+//! They are online as they were, and do not say so again: there is nothing for [`Lab::wait`] to wait for.
+//!
+//! Labs may go on from there side by side, with names and places of their own, and with ports of their own where the host
+//! reaches them by some: those are in [`Checkpoint::definition`]. What goes on can be saved, too; and the directory of a
+//! checkpoint may be moved.
 //!
 //! # What there is in it
 //!
@@ -59,8 +64,8 @@ use crate::watch::State;
 const PATIENCE: Duration = Duration::from_secs(10 * 60);
 
 impl Attached {
-    /// Saves the whole lab in the directory `dir`, which is made. Its machines stand still meanwhile, for some seconds
-    /// each, and then go on.
+    /// Saves the whole lab in the directory `dir`, which is made. Its machines stand still meanwhile, for some seconds,
+    /// and then go on, with clocks that are as late ([`Lab::set_clocks`]). What is being typed at a console goes on, too.
     ///
     /// # Errors
     /// When `dir` is there already; when a machine is off or on the board of a Pi, or something has befallen one; or when
@@ -72,8 +77,8 @@ impl Attached {
 }
 
 impl Lab {
-    /// Sets every machine's clock by this host's, typed at their consoles: in a lab that goes on from a checkpoint, it is
-    /// as late as it was then.
+    /// Sets every machine's clock by this host's, typed at their consoles. In a lab that goes on from a checkpoint, it is
+    /// as late as it was then; that of a clone is set by when its identity was written, which is some seconds before.
     ///
     /// # Errors
     /// When nobody answers at a console.
@@ -111,8 +116,13 @@ impl Checkpoint {
     pub fn open(dir: &Path) -> Result<Checkpoint> {
         let dir = std::path::absolute(dir)?;
         let file = Files(&dir).lab();
-        let text = fs::read(&file)
-            .with_context(|| format!("there is no checkpoint in {}", dir.display()))?;
+        let text = fs::read(&file).with_context(|| {
+            format!(
+                "there is no checkpoint in {}: cannot read {}",
+                dir.display(),
+                file.display()
+            )
+        })?;
         let saved: Saved = serde_json::from_slice(&text)
             .with_context(|| format!("{} is broken, or another version's", file.display()))?;
         ensure!(
@@ -182,8 +192,10 @@ impl Checkpoint {
     pub fn restore(&self, name: &str, place: &Path, supervisor: &[String]) -> Result<Lab> {
         RunDir::refuse_if_running(name)?;
         let (scratch, logs) = (place.join("scratch"), place.join("logs"));
+        // The scratch first, which tells whether a lab runs here.
+        let definition = self.definition(&scratch, &logs)?;
         fresh_directory(&logs)?;
-        let lab = Lab::launch(name, &self.definition(&scratch, &logs)?, supervisor)?;
+        let lab = Lab::launch(name, &definition, supervisor)?;
         for machine in &self.saved.definition.machines {
             let goes_on = lab
                 .watch()

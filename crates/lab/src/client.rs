@@ -12,7 +12,7 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow, bail};
 
 use crate::definition::{Definition, Event, Happened, Machine, Reply, Request, Usage};
 use crate::fault::{Affliction, Fault};
@@ -92,6 +92,8 @@ impl Lab {
             .arg(dir.path())
             // All that it starts is known by it.
             .env(remains::RUN, run.to_string())
+            // Why it failed is part of an error of ours; where in its code, is not.
+            .env("RUST_LIB_BACKTRACE", "0")
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(File::create(logs.join("supervisor.log"))?)
@@ -143,9 +145,10 @@ impl Lab {
     /// before the next. How machines are at any time is in [`Watch::machines`].
     ///
     /// # Errors
-    /// When any machine of the lab is in trouble that nobody expected, one of these ends, or patience does: the last
-    /// lines of a machine's console are in the error.
+    /// When there is no such machine, any machine of the lab is in trouble that nobody expected, one of these ends, or
+    /// patience does: the last lines of a machine's console are in the error.
     pub fn wait(&mut self, waiting: &Waiting, mut each: impl FnMut(&Event)) -> Result<()> {
+        self.attached.must_have(&waiting.machines)?;
         let mut missing: BTreeSet<String> = waiting.machines.iter().cloned().collect();
         let deadline = Instant::now() + waiting.patience;
         self.watch.check()?;
@@ -179,7 +182,8 @@ impl Lab {
             if let Some(gone) = gone {
                 bail!(gone);
             }
-            outcome.with_context(|| console_tail(&logs, &next))?;
+            // Why, and then what it said.
+            outcome.map_err(|why| anyhow!("{why:#}\n{}", console_tail(&logs, &next)))?;
         }
         Ok(())
     }
@@ -334,6 +338,18 @@ impl Attached {
         match self.request(&Request::Place)?.0 {
             Reply::Place { scratch, logs } => Ok((scratch, logs)),
             other => bail!("the lab's supervisor answered {other:?}"),
+        }
+    }
+
+    /// Refuses names that are no machine's.
+    fn must_have(&self, names: &[String]) -> Result<()> {
+        let machines = match self.request(&Request::Machines)?.0 {
+            Reply::Machines { names } => names,
+            other => bail!("the lab's supervisor answered {other:?}"),
+        };
+        match names.iter().find(|name| !machines.contains(name)) {
+            Some(name) => bail!("there is no machine {name}, only {}", machines.join(", ")),
+            None => Ok(()),
         }
     }
 

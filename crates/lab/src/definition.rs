@@ -243,6 +243,8 @@ pub enum Request {
     },
     /// Asks what is in force.
     Afflictions,
+    /// Asks for the names of all machines, on or off.
+    Machines,
     /// Switches on a machine that is off, by power cut or of its own.
     PowerOn {
         /// Which.
@@ -280,6 +282,11 @@ pub enum Reply {
     Afflictions {
         /// In the order they were inflicted.
         afflictions: Vec<Affliction>,
+    },
+    /// What [`Request::Machines`] asked for.
+    Machines {
+        /// In the order of the alphabet.
+        names: Vec<String>,
     },
     /// What a command of [`Request::Type`] came to.
     Typed {

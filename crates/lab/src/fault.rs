@@ -114,6 +114,18 @@ impl fmt::Display for Fault {
     }
 }
 
+/// Why a text is no direction, share or rate.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Unreadable(String);
+
+impl fmt::Display for Unreadable {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for Unreadable {}
+
 /// Which frames of a link are meant.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -144,14 +156,16 @@ impl fmt::Display for Direction {
 }
 
 impl FromStr for Direction {
-    type Err = String;
+    type Err = Unreadable;
 
-    fn from_str(text: &str) -> Result<Direction, String> {
+    fn from_str(text: &str) -> Result<Direction, Unreadable> {
         match text {
             "both" => Ok(Direction::Both),
             "to" => Ok(Direction::To),
             "from" => Ok(Direction::From),
-            _ => Err(format!("a direction is both, to or from, not `{text}`")),
+            _ => Err(Unreadable(format!(
+                "a direction is both, to or from, not `{text}`"
+            ))),
         }
     }
 }
@@ -230,10 +244,14 @@ impl Share {
 }
 
 impl FromStr for Share {
-    type Err = String;
+    type Err = Unreadable;
 
-    fn from_str(text: &str) -> Result<Share, String> {
-        let wrong = || format!("a share is 0% to 100%, such as 5% or 0.01%, not `{text}`");
+    fn from_str(text: &str) -> Result<Share, Unreadable> {
+        let wrong = || {
+            Unreadable(format!(
+                "a share is 0% to 100%, such as 5% or 0.01%, not `{text}`"
+            ))
+        };
         let number = text.strip_suffix('%').ok_or_else(wrong)?;
         let percent: f64 = number.parse().map_err(|_| wrong())?;
         if !(0.0..=100.0).contains(&percent) {
@@ -279,11 +297,13 @@ impl Rate {
 }
 
 impl FromStr for Rate {
-    type Err = String;
+    type Err = Unreadable;
 
-    fn from_str(text: &str) -> Result<Rate, String> {
+    fn from_str(text: &str) -> Result<Rate, Unreadable> {
         let wrong = || {
-            format!("a rate is a number of gbit, mbit, kbit or bit, such as 10mbit, not `{text}`")
+            Unreadable(format!(
+                "a rate is a number of gbit, mbit, kbit or bit, such as 10mbit, not `{text}`"
+            ))
         };
         let (number, unit) = Rate::UNITS
             .iter()
@@ -342,7 +362,7 @@ mod tests {
         }
         for text in ["", "5", "-1%", "101%", "five%", "NaN%"] {
             assert!(
-                text.parse::<Share>().expect_err(text).contains(text),
+                text.parse::<Share>().expect_err(text).0.contains(text),
                 "{text}"
             );
         }
@@ -356,7 +376,7 @@ mod tests {
             "99999999999gbit",
         ] {
             assert!(
-                text.parse::<Rate>().expect_err(text).contains(text),
+                text.parse::<Rate>().expect_err(text).0.contains(text),
                 "{text}"
             );
         }

@@ -18,8 +18,8 @@ pub(crate) const IDENTITY_SERIAL: &str = "bramble-identity";
 /// What a booted machine says when nothing is left to do.
 pub const SETTLED: &str = "settled";
 
-/// What a machine says when it has its identity, its address, and answers SSH: as a clone, and whenever it has
-/// booted since.
+/// What a machine says when it has its identity and its address, and answers SSH if there is a host key in its identity:
+/// as a clone, and whenever it has booted since.
 pub const ONLINE: &str = "online";
 
 /// The files, to be laid over a root file system.

@@ -37,7 +37,7 @@ pub struct Guest {
 }
 
 impl Lab {
-    /// The machine `name`, to do something with.
+    /// The machine `name`, to do something with. One that the lab has not got is missed when something is done.
     pub fn guest(&self, name: &str) -> Guest {
         Guest {
             name: name.to_owned(),
@@ -56,7 +56,8 @@ impl Guest {
     /// Has root run a shell command of one line, and returns what it wrote to either output.
     ///
     /// # Errors
-    /// When it fails, with what it wrote; when it has not ended after five minutes, or nobody answers at the console.
+    /// When it fails, with what it wrote; when it has not ended after five minutes, or nobody answers at the console, as
+    /// of a machine that is off, which takes ten seconds to be sure of.
     pub fn run(&self, command: &str) -> Result<String> {
         self.attached.type_in(&self.name, command)
     }
@@ -80,22 +81,27 @@ impl Guest {
     ///
     /// # Errors
     /// When it has not succeeded in time: why it failed last is in the error. When a machine of the lab is in trouble that
-    /// nobody expected, or nobody answers at the console.
+    /// nobody expected, at once; or nobody answers at the console.
     pub fn until(&self, command: &str, patience: Duration) -> Result<String> {
         let begin = Instant::now();
         loop {
             let left = patience.saturating_sub(begin.elapsed()).as_secs();
+            let (lab, name) = (self.attached.clone(), self.name.clone());
+            let attempts = attempts(command, left.min(TURN));
+            // What is typed goes on, should there be trouble: nobody waits for it then.
             let typed = self
-                .attached
-                .type_for(&self.name, &attempts(command, left.min(TURN)));
-            self.watch.check()?;
-            match typed? {
+                .watch
+                .unless_trouble(move || lab.type_for(&name, &attempts))??;
+            match typed {
                 (0, output) => return Ok(output),
-                (_, output) if begin.elapsed() >= patience => bail!(
-                    "`{command}` has not succeeded on {} in {} s; at last it said `{}`",
+                (code, output) if begin.elapsed() >= patience => bail!(
+                    "`{command}` has not succeeded on {} in {} s; at last it failed with exit code {code} and {}",
                     self.name,
                     patience.as_secs(),
-                    output.trim()
+                    match output.trim() {
+                        "" => "said nothing".to_owned(),
+                        said => format!("said `{said}`"),
+                    }
                 ),
                 _ => {}
             }
@@ -127,7 +133,9 @@ impl Guest {
     /// As [`Guest::until`].
     pub fn until_open(&self, port: u16, patience: Duration) -> Result<()> {
         let listening = format!("ss -Hltn 'sport = :{port}' | grep .");
-        self.until(&listening, patience).map(drop)
+        self.until(&listening, patience)
+            .with_context(|| format!("nobody listens on port {port} of {}", self.name))
+            .map(drop)
     }
 
     /// Writes a file of at most 64 KiB, and makes the directories above it. What is larger belongs to the machine's
@@ -179,6 +187,14 @@ impl Guest {
     /// As [`Attached::inflict`].
     pub fn suffers(&self, fault: &Fault) -> Result<()> {
         self.attached.inflict(&self.name, fault)
+    }
+
+    /// Has a fault befall it that is over after so long: it is then cleared by the lab.
+    ///
+    /// # Errors
+    /// As [`Attached::inflict_for`].
+    pub fn suffers_for(&self, fault: &Fault, lasting: Duration) -> Result<()> {
+        self.attached.inflict_for(&self.name, fault, lasting)
     }
 
     /// Clears all that has befallen it. See [`Guest::loses_power`] for a power cut that is waited for.
@@ -248,8 +264,8 @@ fn attempts(command: &str, seconds: u64) -> String {
     let command = quoted(command);
     format!(
         "now() {{ cut -d. -f1 /proc/uptime; }}; end=$(($(now) + {seconds})); \
-         until o=$(sh -c {command} 2>&1); do \
-         [ $(now) -lt $end ] || {{ printf '%s\\n' \"$o\"; exit 1; }}; sleep 1; done; printf '%s\\n' \"$o\""
+         until o=$(sh -c {command} 2>&1); do code=$?; \
+         [ $(now) -lt $end ] || {{ printf '%s\\n' \"$o\"; exit $code; }}; sleep 1; done; printf '%s\\n' \"$o\""
     )
 }
 

@@ -93,14 +93,14 @@
 //!     let mut run = Run::begin("bob loses his power");
 //!     let lab = pair.launch(&supervisor)?;
 //!     let outcome = scenario(&lab);
-//!     if let Err(error) = &outcome {
-//!         run.failure = Some(format!("{error:#}"));
+//!     if outcome.is_err() {
 //!         lab.attached().collect()?;
 //!     }
+//!     // The end fails, too, if a machine was in trouble that nobody expected.
+//!     let outcome = outcome.and(lab.down());
+//!     run.failure = outcome.as_ref().err().map(|error| format!("{error:#}"));
 //!     println!("see {}", report::write(&[run], &pair.logs())?.display());
-//!     outcome?;
-//!     // Fails, too, if a machine was in trouble that nobody expected.
-//!     lab.down()
+//!     outcome
 //! }
 //!
 //! fn scenario(lab: &Lab) -> anyhow::Result<()> {
@@ -191,7 +191,7 @@ pub use client::{Attached, Lab, Waiting, last_line};
 pub use definition::{
     Board, Definition, Event, Gateway, Happened, Machine, OfMachine, Reply, Request, Start, Usage,
 };
-pub use fault::{Affliction, Direction, Fault, Impairment, Rate, Share};
+pub use fault::{Affliction, Direction, Fault, Impairment, Rate, Share, Unreadable};
 pub use hands::Guest;
 pub use launcher::Backend;
 pub use qemu::{MACHINE_TYPE, version as qemu_version};

@@ -115,9 +115,10 @@ impl RunDir {
     /// Makes the directory of the lab `name`, after sweeping up what dead labs left.
     ///
     /// # Errors
-    /// When a lab of that name runs, or the directory cannot be made.
+    /// When the name is none or too long, a lab of that name runs, or the directory cannot be made.
     pub fn create(name: &str) -> Result<RunDir> {
         let parent = parent()?;
+        check_name(name, &parent)?;
         sweep(&parent)?;
         // Locked before it has its name, so that nobody sweeps it in between.
         let (path, unnamed) = (
@@ -204,6 +205,23 @@ impl RunDir {
     }
 }
 
+/// Paths of sockets have room for 107 bytes, see unix(7), of which a machine's name may take 32.
+fn check_name(name: &str, parent: &Path) -> Result<()> {
+    const ROOM: usize = 107 - "/".len() - 32 - ".qmp".len();
+    let plain = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
+    if name.is_empty() || !name.chars().all(plain) {
+        bail!("a lab's name is of letters, digits, `-` and `_`, not `{name}`");
+    }
+    let most = ROOM.saturating_sub(parent.as_os_str().len() + "/".len());
+    if name.len() > most {
+        bail!(
+            "a lab's name has at most {most} letters here, and `{name}` has {}",
+            name.len()
+        );
+    }
+    Ok(())
+}
+
 fn lock_file(path: &Path) -> PathBuf {
     path.join("lock")
 }
@@ -287,6 +305,24 @@ fn sweep(parent: &Path) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_labs_name_is_a_short_word() {
+        let parent = Path::new("/run/user/1000/bramble-lab");
+        let long = "a".repeat(44);
+        for name in ["eight-pi", "test_2", &long[1..]] {
+            check_name(name, parent).expect(name);
+        }
+        for (name, why) in [
+            ("", "not ``"),
+            ("a/b", "not `a/b`"),
+            (".a", "not `.a`"),
+            (&*long, "at most 43 letters here"),
+        ] {
+            let error = check_name(name, parent).expect_err(why).to_string();
+            assert!(error.contains(why), "{error}");
+        }
+    }
 
     #[test]
     fn only_what_nobody_holds_is_swept() -> Result<()> {

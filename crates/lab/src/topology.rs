@@ -14,6 +14,7 @@ use crate::definition::{Definition, Gateway};
 use crate::identity::Identity;
 use crate::launcher::Backend;
 use crate::rundir;
+use crate::switch::GATEWAY;
 use crate::template::Template;
 
 /// Longest wait for all machines to come online. A handful takes half a minute on two cores that have nothing else to do.
@@ -24,7 +25,8 @@ const NETWORK: [u8; 3] = [192, 168, 77];
 const MOST: usize = 250;
 
 /// Machines that are clones of templates, on one network, `192.168.77.0/24`. The first has the address `192.168.77.1`, the next
-/// `192.168.77.2`, and each knows all the others by their names.
+/// `192.168.77.2`, and each knows all the others by their names. They have no keys for SSH, and so nobody listens at that
+/// port: [`Guest`](crate::Guest) is the way in. Any name that a host may have will do, but `gateway`.
 #[derive(Debug, Clone)]
 pub struct Topology<'a> {
     name: String,
@@ -151,8 +153,8 @@ impl<'a> Topology<'a> {
 
 fn check(names: &[&str]) -> Result<()> {
     ensure!(
-        names.len() <= MOST,
-        "a topology has at most {MOST} machines, not {}",
+        (1..=MOST).contains(&names.len()),
+        "a topology has 1 to {MOST} machines, not {}",
         names.len()
     );
     for (number, name) in names.iter().enumerate() {
@@ -164,6 +166,10 @@ fn check(names: &[&str]) -> Result<()> {
         ensure!(
             is_host_name,
             "a machine's name is a lower-case letter and at most 31 more, digits or hyphens, not `{name}`"
+        );
+        ensure!(
+            *name != GATEWAY,
+            "no machine can be called {GATEWAY}, which is the host's way in"
         );
         ensure!(
             !names[..number].contains(name),
@@ -221,6 +227,8 @@ mod tests {
             (&[""], "not ``"),
             (&["alice", "bob", "alice"], "two machines are called alice"),
             (&["x"; MOST + 1], "not 251"),
+            (&[], "not 0"),
+            (&["gateway"], "the host's way in"),
         ] {
             let error = check(names).expect_err(why).to_string();
             assert!(error.contains(why), "{error}");

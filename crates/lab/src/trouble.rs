@@ -18,7 +18,8 @@ pub enum Trouble {
     Lockup,
     /// A unit of systemd has failed, or could not be started.
     FailedUnit,
-    /// The machine's QEMU has ended without having been asked to. No console says so; the lab does.
+    /// The machine's QEMU has ended without having been asked to, or the machine has switched itself off. No console says
+    /// so; the lab does.
     Gone,
 }
 

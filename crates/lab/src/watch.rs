@@ -2,7 +2,9 @@
 
 use std::collections::{BTreeMap, HashSet};
 use std::fmt;
+use std::sync::mpsc::{TryRecvError, channel};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread;
 use std::time::Duration;
 
 use anyhow::{Result, bail};
@@ -33,7 +35,7 @@ pub enum State {
     /// It boots, or has yet to get its identity.
     #[default]
     Starting,
-    /// It has an address and answers SSH.
+    /// It has an address, and answers SSH if its identity has a host key.
     Online,
     /// Its power is cut.
     Off,
@@ -165,6 +167,38 @@ impl Watch {
         }
     }
 
+    /// Does something that takes its time, and returns what came of it.
+    ///
+    /// # Errors
+    /// As [`Watch::check`], and at once: then it goes on by itself.
+    pub(crate) fn unless_trouble<T: Send + 'static>(
+        &self,
+        act: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<T> {
+        let (sender, outcome) = channel();
+        let watch = self.clone();
+        thread::spawn(move || {
+            // Dropped last, and whatever becomes of what is done.
+            let _waker = Waker(watch);
+            let sender = sender;
+            let _ = sender.send(act());
+        });
+        let mut seen = self.lock();
+        loop {
+            if let Some(alarm) = &seen.alarm {
+                bail!("{alarm}");
+            }
+            match outcome.try_recv() {
+                Ok(outcome) => return Ok(outcome),
+                Err(TryRecvError::Disconnected) => bail!("a thread panicked"),
+                Err(TryRecvError::Empty) => {
+                    let woken = self.seen.1.wait(seen);
+                    seen = woken.unwrap_or_else(PoisonError::into_inner);
+                }
+            }
+        }
+    }
+
     pub(crate) fn note(&self, event: &Event) {
         let Some(machine) = &event.machine else {
             return;
@@ -194,6 +228,17 @@ impl Watch {
 
     fn lock(&self) -> MutexGuard<'_, Seen> {
         self.seen.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Wakes whoever waits for something, when it is dropped.
+struct Waker(Watch);
+
+impl Drop for Waker {
+    fn drop(&mut self) {
+        // Who is about to sleep does so first.
+        drop(self.0.lock());
+        self.0.seen.1.notify_all();
     }
 }
 
@@ -329,6 +374,19 @@ mod tests {
         off.join()
             .expect("no panic")
             .expect_err("the trouble of another");
+    }
+
+    #[test]
+    fn trouble_ends_the_wait_for_what_takes_its_time() {
+        let watch = Watch::default();
+        assert_eq!(watch.unless_trouble(|| 42).expect("no trouble"), 42);
+        let (hold, held) = channel::<()>();
+        let waits = watch.clone();
+        let waiting = thread::spawn(move || waits.unless_trouble(move || held.recv()));
+        watch.note(&event("worker1", trouble(Trouble::Panic, "the end")));
+        let outcome = waiting.join().expect("no panic");
+        assert!(outcome.is_err_and(|it| it.to_string().contains("the end")));
+        drop(hold);
     }
 
     #[test]

@@ -97,7 +97,7 @@ fn what_cannot_be_is_refused_and_not_in_force() {
     for (machine, fault, why) in [
         ("worker9", Fault::cut(), "no machine worker9, only gateway"),
         ("worker9", Fault::PowerCut, "no machine worker9"),
-        ("gateway", apart, "no worker9"),
+        ("gateway", apart, "no machine worker9, only gateway"),
         // It is the way in, and no machine.
         ("gateway", Fault::Frozen, "no machine gateway"),
     ] {

@@ -70,7 +70,6 @@ fn rows() -> Result<Vec<Row>> {
         impairment,
     };
     let whole = Impairment::default();
-    let share = |text: &str| text.parse().map_err(anyhow::Error::msg);
     let latency = Duration::from_millis(300);
     let late = Impairment { latency, ..whole };
     let second = Duration::from_secs(1);
@@ -80,19 +79,19 @@ fn rows() -> Result<Vec<Row>> {
         ..whole
     };
     let lossy = Impairment {
-        loss: share("50%")?,
+        loss: "50%".parse()?,
         ..whole
     };
     let damaging = Impairment {
-        corruption: share("100%")?,
+        corruption: "100%".parse()?,
         ..whole
     };
     let doubling = Impairment {
-        duplication: share("100%")?,
+        duplication: "100%".parse()?,
         ..whole
     };
     let narrow = Impairment {
-        rate: Some("64kbit".parse().map_err(anyhow::Error::msg)?),
+        rate: Some("64kbit".parse()?),
         ..whole
     };
     let apart = Fault::Apart {

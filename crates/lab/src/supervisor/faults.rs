@@ -151,7 +151,11 @@ impl Supervisor {
             }
             Deed::Apart(from, apart) => {
                 let done_so = self.switch.part([machine, &from], apart);
-                done(done_so.with_context(|| format!("{}, or no {from}", no_port())));
+                let missing = match self.machines.contains_key(machine) || machine == GATEWAY {
+                    true => from.as_str(),
+                    false => machine,
+                };
+                done(done_so.with_context(|| self.no_such_machine(missing)));
             }
             Deed::PowerOff => done(self.power_off(machine)),
             Deed::PowerOn => done(self.power_on(machine)),
@@ -194,7 +198,7 @@ impl Supervisor {
         format!("there is no machine {machine}, only {}", names.join(", "))
     }
 
-    fn unknown(&self, machine: &str) -> Answer {
+    pub(super) fn unknown(&self, machine: &str) -> Answer {
         failed(self.no_such_machine(machine))
     }
 

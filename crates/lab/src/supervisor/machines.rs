@@ -163,7 +163,11 @@ impl Supervisor {
             match ends.and_then(|(to, from)| Qmp::connect(to, from, said, when_it_ends)) {
                 Ok(connected) => {
                     let qmp = qmp.get_or_init(|| connected);
-                    tell(bring_up(qmp).unwrap_or_else(|error| gone(format!("{error:#}"))));
+                    tell(
+                        bring_up(qmp).unwrap_or_else(|error| {
+                            gone(format!("{error:#}: {}", last_line(&log)))
+                        }),
+                    );
                 }
                 Err(error) => tell(gone(format!("{error:#}: {}", last_line(&log)))),
             }

@@ -52,11 +52,11 @@ impl Supervisor {
             }
             Request::Console { machine } => match running(&machine) {
                 Some(running) => Answer::Console(running.console),
-                None => no_such(&machine),
+                None => self.unknown(&machine),
             },
             Request::Capture { machine } => match self.switch.capture(&machine) {
                 Some(capture) => Answer::Capture(capture),
-                None => no_such(&machine),
+                None => self.unknown(&machine),
             },
             Request::Collect => return self.collect(to),
             Request::Save { machine, state } => match running(&machine) {
@@ -65,7 +65,7 @@ impl Supervisor {
                     thread::spawn(move || to.send(saved(&running, &machine, &state)));
                     return;
                 }
-                None => no_such(&machine),
+                None => self.unknown(&machine),
             },
             Request::Checkpoint { dir } => return self.checkpoint(&dir, to),
             Request::Add { machine } => self.added(machine),
@@ -97,13 +97,19 @@ impl Supervisor {
                 afflictions: self.in_force.afflictions(),
             }
             .into(),
+            Request::Machines => {
+                let machines = self.definition.machines.iter();
+                let mut names: Vec<String> = machines.map(|it| it.name.clone()).collect();
+                names.sort();
+                Reply::Machines { names }.into()
+            }
             Request::PowerOn { machine } => self.powered_on(&machine),
             Request::Type { machine, command } => match running(&machine) {
                 Some(running) => {
                     thread::spawn(move || to.send(typed(&running, &machine, &command)));
                     return;
                 }
-                None => no_such(&machine),
+                None => self.unknown(&machine),
             },
             Request::Detach | Request::Down => unreachable!("both are the main loop's"),
         };
@@ -146,10 +152,6 @@ fn converse(mut stream: UnixStream, to: &Sender<Message>) -> Option<()> {
         Answer::Console(console) => console.attach(stream).ok(),
         Answer::Capture(capture) => capture.write(stream).ok(),
     }
-}
-
-pub(super) fn no_such(machine: &str) -> Answer {
-    failed(format!("there is no machine {machine}"))
 }
 
 pub(super) fn failed(reason: String) -> Answer {
