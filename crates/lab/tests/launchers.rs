@@ -137,6 +137,7 @@ fn live_through(backend: Backend, launcher: &str) -> Result<()> {
         assert!(refused.is_err_and(|it| it.to_string().contains("is running")));
         let refused = checkpoint.restore(&format!("{name}-too"), place.path(), &supervisor()?);
         assert!(refused.is_err_and(|it| it.to_string().contains("is in use by the lab")));
+        assert!(place.path().join("logs/events.jsonl").exists());
         let saved = place.path().join(again);
         lab.attached().checkpoint(&saved)?;
         lab.down()?;
