@@ -148,7 +148,16 @@ impl Lab {
     /// When there is no such machine, any machine of the lab is in trouble that nobody expected, one of these ends, or
     /// patience does: the last lines of a machine's console are in the error.
     pub fn wait(&mut self, waiting: &Waiting, mut each: impl FnMut(&Event)) -> Result<()> {
-        self.attached.must_have(&waiting.machines)?;
+        // That of a supervisor that does not answer is told below.
+        let machines = self.attached.machines().unwrap_or_default();
+        let mut wanted = waiting.machines.iter();
+        if let Some(unknown) = wanted.find(|name| !machines.is_empty() && !machines.contains(name))
+        {
+            bail!(
+                "there is no machine {unknown}, only {}",
+                machines.join(", ")
+            );
+        }
         let mut missing: BTreeSet<String> = waiting.machines.iter().cloned().collect();
         let deadline = Instant::now() + waiting.patience;
         self.watch.check()?;
@@ -341,15 +350,14 @@ impl Attached {
         }
     }
 
-    /// Refuses names that are no machine's.
-    fn must_have(&self, names: &[String]) -> Result<()> {
-        let machines = match self.request(&Request::Machines)?.0 {
-            Reply::Machines { names } => names,
+    /// The names of all machines, on or off.
+    ///
+    /// # Errors
+    /// When the supervisor does not answer.
+    pub fn machines(&self) -> Result<Vec<String>> {
+        match self.request(&Request::Machines)?.0 {
+            Reply::Machines { names } => Ok(names),
             other => bail!("the lab's supervisor answered {other:?}"),
-        };
-        match names.iter().find(|name| !machines.contains(name)) {
-            Some(name) => bail!("there is no machine {name}, only {}", machines.join(", ")),
-            None => Ok(()),
         }
     }
 

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail};
 use bramble_lab::checkpoint::Checkpoint;
 use bramble_lab::template::overlay;
-use bramble_lab::{Backend, Board, Definition, Fault, Lab, Machine, Start, State};
+use bramble_lab::{Backend, Board, Definition, Fault, Lab, Machine, Start, State, Waiting};
 use bramble_store::Store;
 
 #[test]
@@ -79,7 +79,13 @@ fn live_through(backend: Backend, launcher: &str) -> Result<()> {
         clone("alice", "52:54:00:00:00:01")?,
         clone("bob", "52:54:00:00:00:02")?,
     ];
-    let lab = launch(&name, place.path(), &backend, machines)?;
+    let mut lab = launch(&name, place.path(), &backend, machines)?;
+    let carol = Waiting::online(["alice", "carol"], Duration::from_secs(300));
+    let refused = lab.wait(&carol, |_| {}).expect_err("there is no carol");
+    assert_eq!(
+        refused.to_string(),
+        "there is no machine carol, only alice, bob"
+    );
     for name in ["alice", "bob"] {
         until_it_says(place.path(), name, "resumed")?;
         lab.attached().inflict(name, &Fault::Frozen)?;
