@@ -17,7 +17,7 @@ pub(super) const SCENARIO: Scenario = Scenario {
     cluster: "fixtures/clusters/raspi4b.toml",
     nodes: 2,
     stock: Stock::None,
-    measured: Some(621),
+    measured: Some(493),
     expects: &[],
     on: On::Cards(&[(PI, Board::Raspi4b)], run),
 };
