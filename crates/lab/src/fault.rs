@@ -16,7 +16,7 @@
 //!     },
 //! };
 //! assert_eq!(bad_line.to_string(), "link: latency 100ms, jitter 20ms, loss 5%, rate 10mbit");
-//! # Ok::<(), String>(())
+//! # Ok::<(), bramble_lab::Unreadable>(())
 //! ```
 
 use std::fmt;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use bramble_lab::{Direction, Fault, Impairment};
 
 use super::{EIGHT_PI, THREE};
@@ -41,15 +41,10 @@ fn bad_line() -> Result<Fault> {
     let impairment = Impairment {
         latency: Duration::from_millis(100),
         jitter: Duration::from_millis(50),
-        loss: "3%".parse().map_err(anyhow::Error::msg)?,
-        corruption: "0.5%".parse().map_err(anyhow::Error::msg)?,
-        duplication: "1%".parse().map_err(anyhow::Error::msg)?,
-        rate: Some(
-            "2mbit"
-                .parse()
-                .map_err(anyhow::Error::msg)
-                .context("a rate")?,
-        ),
+        loss: "3%".parse()?,
+        corruption: "0.5%".parse()?,
+        duplication: "1%".parse()?,
+        rate: Some("2mbit".parse()?),
         ..Impairment::default()
     };
     Ok(Fault::Link {
