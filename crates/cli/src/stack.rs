@@ -151,14 +151,15 @@ fn not_deployed(view: &SwarmView, name: &str) -> anyhow::Error {
 const ENDING: u32 = 180;
 
 /// Removes a stack, and waits for its tasks to end: until then none of this name can be deployed again. Docker's own
-/// `--detach=false` counts tasks that have ended while swarm forgets them, and then may ask for ever (version 26).
+/// `--detach=false` was seen to ask without end when there was no task left (version 26). Whatever else Docker says than
+/// that there is none, as when it does not answer, is waited out.
 fn removal(name: &str) -> String {
     let name = quoted(name);
     let task = "{{.Name}} on {{.Node}}: {{.CurrentState}}";
     let ended = ": (Complete|Shutdown|Failed|Rejected|Remove|Orphaned)";
     format!(
         "sudo -n docker stack rm {name} || exit; for _ in $(seq {ENDING}); do \
-         left=$(sudo -n docker stack ps --format '{task}' {name} 2> /dev/null | grep -Ev '{ended}'); \
+         left=$(sudo -n docker stack ps --format '{task}' {name} 2>&1 | grep -Ev '{ended}|^[Nn]othing found in stack'); \
          [ -n \"$left\" ] || exit 0; sleep 1; done; \
          echo \"it is removed, but what it ran has not ended in {ENDING} s; is a node down? $left\" >&2; exit 1"
     )
@@ -432,4 +433,63 @@ fn spinner() -> ProgressBar {
         ProgressBar::new_spinner().with_style(style.unwrap_or(ProgressStyle::default_spinner()));
     bar.enable_steady_tick(Duration::from_millis(120));
     bar
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs::{self, Permissions};
+    use std::os::unix::fs::PermissionsExt;
+    use std::process::Command;
+
+    use super::*;
+
+    /// Runs a removal where Docker says these things of the tasks, one after the other and the last for ever, and no time
+    /// passes. Returns whether it ended well, how often Docker was asked, and what was said about it.
+    fn removed(answers: &[&str]) -> (bool, usize, String) {
+        let dir = tempfile::tempdir().expect("a directory");
+        let path = dir.path().display();
+        for (number, answer) in answers.iter().enumerate() {
+            fs::write(dir.path().join(number.to_string()), answer).expect("written");
+        }
+        let last = answers.len() - 1;
+        let docker = format!(
+            "#!/bin/sh\n[ \"$4\" = ps ] || exit 0\necho >> {path}/asked\nn=$(( $(wc -l < {path}/asked) - 1 ))\n\
+             [ $n -le {last} ] || n={last}\ncat {path}/$n >&2\n"
+        );
+        for (name, script) in [("sudo", docker.as_str()), ("sleep", "#!/bin/sh\n")] {
+            let program = dir.path().join(name);
+            fs::write(&program, script).expect("written");
+            fs::set_permissions(&program, Permissions::from_mode(0o755)).expect("executable");
+        }
+        let output = Command::new("sh")
+            .args(["-c", &removal("seeds")])
+            .env("PATH", format!("{path}:/usr/bin:/bin"))
+            .output()
+            .expect("a shell");
+        let asked = fs::read_to_string(dir.path().join("asked")).unwrap_or_default();
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        (output.status.success(), asked.lines().count(), said)
+    }
+
+    #[test]
+    fn a_removal_waits_for_the_tasks_and_not_for_ever() {
+        let none = "nothing found in stack: seeds\n";
+        let runs = "seeds_web.1 on manager1: Running 5 seconds ago\n";
+        let ended = "seeds_web.1 on manager1: Shutdown 1 second ago\n";
+        for (answers, asked) in [
+            (&[none][..], 1),
+            (&[ended], 1),
+            (&[runs, ended], 2),
+            (&[runs, "Cannot connect to the Docker daemon\n", none], 3),
+        ] {
+            assert_eq!(
+                removed(answers),
+                (true, asked, String::new()),
+                "{answers:?}"
+            );
+        }
+        let (is_well, asked, said) = removed(&[runs]);
+        assert_eq!((is_well, asked), (false, ENDING as usize));
+        assert!(said.contains("seeds_web.1 on manager1: Running"), "{said}");
+    }
 }

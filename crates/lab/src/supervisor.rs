@@ -8,6 +8,7 @@ use std::io::{self, BufRead, Write};
 use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -77,6 +78,7 @@ pub fn supervise(dir: &Path) -> Result<()> {
         machines: BTreeMap::new(),
         launcher,
         qemus: Vec::new(),
+        saving: Arc::default(),
         in_force: InForce::default(),
         peak_memory: 0,
         cpu_of_the_ended: Duration::ZERO,
@@ -134,6 +136,8 @@ struct Supervisor {
     qemus: Vec<(String, Box<dyn Started>)>,
     /// What machines from a checkpoint wait for, so that none goes on before the others.
     together: Together,
+    /// Held while the lab is saved, as two who do so at once would wake each other's machines.
+    saving: Arc<Mutex<()>>,
     /// What has befallen machines.
     in_force: InForce,
     peak_memory: u64,

@@ -1,6 +1,7 @@
 //! `cargo xtask vm checkpoint` and `restore`: a lab as it was.
 
 use std::fs;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::time::{Instant, SystemTime};
 
@@ -80,7 +81,7 @@ pub(super) fn run(args: &Args, lab: impl FnOnce() -> Result<Attached>) -> Result
     let dir = directory.join(checked(name)?);
     match args.remove {
         true => {
-            Checkpoint::open(&dir)?;
+            ensure!(dir.exists(), "there is no checkpoint in {}", dir.display());
             remove(&dir)
         }
         false => save(&lab()?, &dir, args.force),
@@ -159,8 +160,8 @@ fn since(time: SystemTime) -> std::time::Duration {
 /// Those that are whole, by name.
 fn rows(directory: &Path) -> Result<Vec<Row>> {
     let entries = match fs::read_dir(directory) {
-        Ok(entries) => entries,
-        Err(_) => return Ok(Vec::new()),
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
+        entries => entries.with_context(|| format!("cannot list {}", directory.display()))?,
     };
     let mut rows = Vec::new();
     for entry in entries {

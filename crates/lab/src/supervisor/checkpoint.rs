@@ -25,9 +25,12 @@ impl Supervisor {
         match self.members(dir) {
             Ok(members) => {
                 let saved = Saved::now(&rundir::name(&self.sockets), &self.definition);
-                let dir = dir.to_owned();
+                let (dir, saving) = (dir.to_owned(), self.saving.clone());
                 // Takes its time, in which others are answered.
-                thread::spawn(move || to.send(reply(save(&saved, &members, &dir))));
+                thread::spawn(move || {
+                    let _alone = saving.lock().unwrap_or_else(PoisonError::into_inner);
+                    to.send(reply(save(&saved, &members, &dir)))
+                });
             }
             Err(error) => {
                 let _ = to.send(reply(Err(error)));
