@@ -4,14 +4,15 @@ use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::fs::{self, File};
 use std::io::IsTerminal;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::{Context, Result};
 use bramble_lab::Attached;
-/// A stage that has ended.
+/// A stage that has ended, or is known to run.
 pub use bramble_lab::report::Stage as Done;
+use bramble_lab::report::{self as page, Run};
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 use quick_junit::{NonSuccessKind, TestCase, TestCaseStatus, TestSuite};
 
@@ -23,16 +24,26 @@ pub struct Report {
     began: SystemTime,
     started: Instant,
     bars: Option<MultiProgress>,
-    done: Mutex<Vec<Done>>,
+    /// In the order they began.
+    stages: Mutex<Vec<Done>>,
     /// Whose CPU time is counted.
     lab: Mutex<Option<Attached>>,
+    onlookers: Mutex<Option<Onlookers>>,
+}
+
+/// Where whoever looks on finds how far a run is.
+struct Onlookers {
+    logs: PathBuf,
+    /// All runs of the lab, the last of which is this one.
+    runs: Vec<Run>,
 }
 
 /// A stage that runs, for it to say how far it is.
 pub struct Stage<'a> {
+    report: &'a Report,
     name: &'a str,
+    number: usize,
     bar: Option<ProgressBar>,
-    note: Mutex<String>,
     /// Where there is no terminal, each thing is said once.
     said: Mutex<BTreeSet<String>>,
 }
@@ -46,8 +57,40 @@ impl Report {
             began: SystemTime::now(),
             started: Instant::now(),
             bars,
-            done: Mutex::default(),
+            stages: Mutex::default(),
             lab: Mutex::default(),
+            onlookers: Mutex::default(),
+        }
+    }
+
+    /// Tells whoever looks on at a lab how far this run is, from now on. It was used for the runs `before`.
+    pub fn tell_onlookers(&self, shows: &str, before: &[Run], logs: &Path) {
+        let mut runs = before.to_owned();
+        runs.push(Run {
+            shows: shows.to_owned(),
+            began: self.began,
+            ..Run::begin(&self.name)
+        });
+        *lock(&self.onlookers) = Some(Onlookers {
+            logs: logs.to_owned(),
+            runs,
+        });
+        self.tell();
+    }
+
+    /// Tells them no more.
+    pub fn leave_onlookers(&self) {
+        *lock(&self.onlookers) = None;
+    }
+
+    fn tell(&self) {
+        let stages = lock(&self.stages).clone();
+        if let Some(onlookers) = lock(&self.onlookers).as_mut()
+            && let Some(run) = onlookers.runs.last_mut()
+        {
+            run.stages = stages;
+            // The run is what matters, whoever sees it.
+            let _ = page::keep(&onlookers.runs, &onlookers.logs);
         }
     }
 
@@ -70,9 +113,10 @@ impl Report {
     pub fn stage<T>(&self, name: &str, work: impl FnOnce(&Stage) -> Result<T>) -> Result<T> {
         let start = self.started.elapsed();
         let stage = Stage {
+            report: self,
             name,
+            number: self.begin(name, start),
             bar: self.bar(name),
-            note: Mutex::default(),
             said: Mutex::default(),
         };
         if stage.bar.is_none() {
@@ -81,32 +125,35 @@ impl Report {
         let cpu = self.cpu().unwrap_or_default();
         let outcome = work(&stage);
         let cpu = self.cpu().map(|now| (now - cpu).max(0.0));
-        let seconds = (self.started.elapsed() - start).as_secs_f64();
-        let mut note = lock(&stage.note).clone();
         let error = outcome.as_ref().err();
         let skipped = error.and_then(|error| error.downcast_ref::<Skipped>());
         if let Some(skipped) = skipped {
-            note = skipped.to_string();
+            stage.change(|it| it.note = skipped.to_string());
         }
         let failure = error.filter(|_| skipped.is_none());
-        let failure = failure.map(|error| format!("{error:#}"));
-        // Why, at once: what runs beside it may take minutes more.
-        let why = failure.as_ref().and_then(|failure| failure.lines().next());
-        let mark = match (&failure, skipped) {
-            (Some(_), _) => "✗",
-            (None, Some(_)) => "–",
-            (None, None) => "✓",
-        };
-        self.close(&stage, seconds, mark, why.unwrap_or(&note));
-        lock(&self.done).push(Done {
+        let done = stage.change(|it| {
+            it.is_running = false;
+            it.seconds = (self.started.elapsed() - start).as_secs_f64();
+            it.cpu = cpu;
+            it.failure = failure.map(|error| format!("{error:#}"));
+        });
+        stage.close(&done, skipped.is_some());
+        outcome.with_context(|| format!("stage `{name}` failed"))
+    }
+
+    /// The number of a stage that begins.
+    fn begin(&self, name: &str, start: Duration) -> usize {
+        let mut stages = lock(&self.stages);
+        stages.push(Done {
             name: name.to_owned(),
             start: start.as_secs_f64(),
-            seconds,
-            cpu,
-            note,
-            failure,
+            is_running: true,
+            ..Done::default()
         });
-        outcome.with_context(|| format!("stage `{name}` failed"))
+        let number = stages.len() - 1;
+        drop(stages);
+        self.tell();
+        number
     }
 
     fn bar(&self, name: &str) -> Option<ProgressBar> {
@@ -118,17 +165,6 @@ impl Report {
         bar.set_prefix(name.to_owned());
         bar.enable_steady_tick(Duration::from_millis(120));
         Some(bar)
-    }
-
-    fn close(&self, stage: &Stage, seconds: f64, mark: &str, note: &str) {
-        let line = format!("{mark} {:<22} {seconds:>7.1}s  {note}", stage.name);
-        match &stage.bar {
-            Some(bar) => {
-                bar.finish_and_clear();
-                self.say(&line);
-            }
-            None => eprintln!("{:>6.1}s  {line}", self.started.elapsed().as_secs_f64()),
-        }
     }
 
     /// Says something that stays, above the stages that run.
@@ -151,8 +187,8 @@ impl Report {
 
     /// The stages that have ended, in the order they began.
     pub fn done(&self) -> Vec<Done> {
-        let mut done = lock(&self.done).clone();
-        done.sort_by(|a, b| a.start.total_cmp(&b.start));
+        let mut done = lock(&self.stages).clone();
+        done.retain(|stage| !stage.is_running);
         done
     }
 
@@ -171,11 +207,9 @@ impl Report {
         {
             stages.push(Done {
                 name: self.name.clone(),
-                start: 0.0,
                 seconds: self.started.elapsed().as_secs_f64(),
-                cpu: None,
-                note: String::new(),
                 failure: Some(format!("{error:#}")),
+                ..Done::default()
             });
         }
         for stage in stages {
@@ -239,7 +273,41 @@ impl Stage<'_> {
             }
             None => {}
         }
-        *lock(&self.note) = text;
+        self.change(|stage| stage.note = text);
+    }
+
+    /// Takes note of something, and returns all that is known.
+    fn change(&self, what: impl FnOnce(&mut Done)) -> Done {
+        let mut stages = lock(&self.report.stages);
+        let stage = &mut stages[self.number];
+        what(stage);
+        let stage = stage.clone();
+        drop(stages);
+        self.report.tell();
+        stage
+    }
+
+    fn close(&self, done: &Done, is_skipped: bool) {
+        let mark = match (&done.failure, is_skipped) {
+            (Some(_), _) => "✗",
+            (None, true) => "–",
+            (None, false) => "✓",
+        };
+        // Why, at once: what runs beside it may take minutes more.
+        let why = done.failure.as_ref();
+        let why = why.and_then(|failure| failure.lines().next());
+        let what = why.unwrap_or(&done.note);
+        let line = format!("{mark} {:<22} {:>7.1}s  {what}", self.name, done.seconds);
+        match &self.bar {
+            Some(bar) => {
+                bar.finish_and_clear();
+                self.report.say(&line);
+            }
+            None => {
+                let now = self.report.started.elapsed().as_secs_f64();
+                eprintln!("{now:>6.1}s  {line}");
+            }
+        }
     }
 }
 
@@ -295,8 +363,8 @@ mod tests {
             start,
             seconds,
             cpu: (name == "search").then_some(seconds * 1.9),
-            note: String::new(),
             failure: failure.map(str::to_owned),
+            ..Done::default()
         }
     }
 
@@ -308,6 +376,39 @@ mod tests {
             done("search", 240.5, 59.5, Some("a different digest")),
         ];
         insta::assert_snapshot!(timing_table(&stages, 300.0));
+    }
+
+    #[test]
+    fn whoever_looks_on_is_told_of_stages_that_run() -> Result<()> {
+        let dir = tempfile::tempdir()?;
+        let told = || -> Result<Vec<(String, bool, String)>> {
+            let kept = fs::read(dir.path().join("runs.json"))?;
+            let kept: serde_json::Value = serde_json::from_slice(&kept)?;
+            let stages: Vec<Done> = serde_json::from_value(kept["runs"][1]["stages"].clone())?;
+            let stages = stages.into_iter();
+            Ok(stages.map(|it| (it.name, it.is_running, it.note)).collect())
+        };
+        let stage = |name: &str, runs, note: &str| (name.to_owned(), runs, note.to_owned());
+
+        let report = Report::new("partition");
+        report.stage("tools", |_| Ok(()))?;
+        report.tell_onlookers(
+            "the answer is the same",
+            &[Run::begin("idempotence")],
+            dir.path(),
+        );
+        assert_eq!(told()?, [stage("tools", false, "")]);
+        report.stage("machines", |it| {
+            it.note("1 of 2 online");
+            assert_eq!(told()?[1], stage("machines", true, "1 of 2 online"));
+            Ok(())
+        })?;
+        assert_eq!(told()?[1], stage("machines", false, "1 of 2 online"));
+        report.leave_onlookers();
+        report.stage("clearing away", |_| Ok(()))?;
+        assert_eq!(told()?.len(), 2);
+        assert_eq!(report.done().len(), 3);
+        Ok(())
     }
 
     #[test]

@@ -176,6 +176,7 @@ fn perform(
         None => standing.insert(begin(done.scenario, report, bench, options)?),
     };
     report.count(stands.lab.attached());
+    report.tell_onlookers(done.scenario.shows, &stands.runs, &stands.place.logs);
     stands.lab.watch().expect(done.scenario.expected());
     let _live = Live::show(report, stands.lab.watch(), &stands.place.logs);
     let outcome = prepare(report, bench, stands, done.scenario, options);
@@ -282,6 +283,7 @@ fn look_back(stands: &mut Standing, done: &mut Ended, options: &Options) {
         stages: report.done(),
         began: report.began(),
     });
+    report.leave_onlookers();
     match page::write(&stands.runs, &stands.place.logs) {
         Ok(page) => done.page = Some(page),
         Err(error) => done.notes.push(format!("there is no page: {error:#}")),
@@ -301,7 +303,8 @@ fn pause(report: &Report, error: &anyhow::Error, lab: &str, page: &Option<PathBu
          cargo xtask vm --lab {lab} ssh NODE\n  \
          cargo xtask vm --lab {lab} console MACHINE\n  \
          cargo xtask vm --lab {lab} logs MACHINE --follow\n  \
-         cargo xtask vm --lab {lab} top\n\
+         cargo xtask vm --lab {lab} top\n  \
+         cargo xtask vm --lab {lab} page\n\
          What happened is in {}\n\
          Enter goes on, and ends them; so does Ctrl-C, which ends the run, too.",
         page.unwrap_or_default()

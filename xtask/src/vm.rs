@@ -5,6 +5,7 @@ mod fault;
 mod gc;
 mod hardware;
 mod logs;
+mod page;
 mod pcap;
 mod top;
 
@@ -39,6 +40,7 @@ Examples:
   cargo xtask vm logs --follow
   cargo xtask vm pcap worker3 | tshark -r -
   cargo xtask vm top
+  cargo xtask vm page
   cargo xtask vm down
   cargo xtask vm gc --dry-run
   cargo xtask vm diff-hardware")]
@@ -77,6 +79,7 @@ enum Verb {
     Logs(logs::Args),
     Pcap(pcap::Args),
     Top(top::Args),
+    Page(page::Args),
     /// List the labs that run, and what they use
     Ls,
     /// End a lab
@@ -117,6 +120,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         Verb::Logs(args) => logs::run(&lab()?, args),
         Verb::Pcap(args) => pcap::run(&lab()?, args),
         Verb::Top(args) => top::run(&lab()?, args),
+        Verb::Page(args) => page::run(&lab()?, args),
         Verb::Ls => list(),
         Verb::Down => lab()?.down(),
         Verb::Gc(args) => gc::run(args),

@@ -20,7 +20,7 @@ use crate::guest;
 use crate::qemu::Sockets;
 use crate::remains;
 use crate::room;
-use crate::rundir::RunDir;
+use crate::rundir::{self, RunDir};
 use crate::trouble::plain;
 use crate::watch::Watch;
 
@@ -287,7 +287,7 @@ impl Drop for Lab {
 /// A running lab, reached by its control socket.
 #[derive(Debug, Clone)]
 pub struct Attached {
-    dir: PathBuf,
+    pub(crate) dir: PathBuf,
 }
 
 impl Attached {
@@ -326,6 +326,11 @@ impl Attached {
             .file_name()
             .map(|name| name.to_string_lossy().into_owned())
             .unwrap_or_default()
+    }
+
+    /// Whether somebody keeps it alive.
+    pub fn is_running(&self) -> bool {
+        self.dir.exists() && rundir::is_held(&self.dir).unwrap_or_default()
     }
 
     /// What the lab uses of the host.

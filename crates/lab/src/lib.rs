@@ -46,7 +46,7 @@
 //!
 //! Everything that is said lies in [`Definition::logs`] as it happens: `MACHINE.console.log`, `MACHINE.qmp.jsonl`,
 //! `MACHINE.qemu.log`, `events.jsonl` ([`Event`], a line each). [`Attached::collect`] adds the journals and the last frames of
-//! every machine, and [`report::write`] makes one page of it all.
+//! every machine, and [`report::write`] makes one page of it all; [`report::serve`] shows it while the lab runs.
 //!
 //! # A scenario of one's own
 //!

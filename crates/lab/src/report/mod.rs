@@ -1,20 +1,24 @@
 //! What became of a lab, as one page that needs nothing else: its machines and their network, stages and machines on
 //! a time axis, every log with search, and the first error. It is made of what lies in the lab's logs, so it can be
-//! made while the lab runs, and when it is gone.
+//! made while the lab runs, and when it is gone. While it runs, [`serve`] shows it as it is now.
 //!
 //! ```no_run
 //! use std::path::Path;
 //!
 //! use bramble_lab::report::{self, Run};
 //!
+//! let logs = Path::new("target/example/logs");
 //! let mut run = Run::begin("bob loses his power");
+//! report::keep(std::slice::from_ref(&run), logs)?; // for whoever looks on
 //! run.failure = Some("bob did not come back".to_owned());
-//! let page = report::write(&[run], Path::new("target/example/logs"))?;
+//! let page = report::write(&[run], logs)?;
 //! println!("see {}", page.display());
 //! # Ok::<(), anyhow::Error>(())
 //! ```
 
 mod html;
+mod kept;
+mod live;
 mod material;
 mod times;
 
@@ -26,10 +30,13 @@ use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
 
 use crate::definition::Definition;
+use kept::Kept;
+pub use kept::keep;
+pub use live::serve;
 use material::Material;
 
 /// What was done with a lab.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Run {
     /// What it is called.
     pub title: String,
@@ -60,12 +67,15 @@ impl Run {
 }
 
 /// A part of a [`Run`].
-#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Stage {
     /// What it was called.
     pub name: String,
     /// When it began, in seconds since the run did.
     pub start: f64,
+    /// Whether it has yet to end. How long it takes, and what it comes to, is not known until then.
+    #[serde(default)]
+    pub is_running: bool,
     /// How long it took, in seconds.
     pub seconds: f64,
     /// CPU time that all machines of the lab used meanwhile, in seconds, where it is known.
@@ -94,16 +104,22 @@ impl Left {
     }
 }
 
-/// Writes `report.html` to a lab's `logs`, about all `runs` that the lab was used for, and returns where it is.
+/// Writes `report.html` to a lab's `logs`, about all `runs` that the lab was used for, which are over, and returns where
+/// it is.
 ///
 /// # Errors
 /// When the logs of no lab are there, or it cannot be written.
 pub fn write(runs: &[Run], logs: &Path) -> Result<PathBuf> {
     let page = html::page(runs, &Material::read(logs)?).into_string();
+    Kept::over(runs).write(logs)?;
     let path = logs.join("report.html");
     fs::write(&path, page).with_context(|| format!("cannot write {}", path.display()))?;
     Ok(path)
 }
 
+#[cfg(test)]
+#[path = "../../../search/src/service/page/tests/chromium.rs"]
+#[allow(dead_code, clippy::all)] // The search's page is looked at with it, too.
+mod chromium;
 #[cfg(test)]
 mod tests;

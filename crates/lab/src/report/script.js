@@ -1,9 +1,17 @@
 "use strict";
 // Search shows, in every log, the lines that have the text, with their numbers; without a text, all lines.
-const logs = [...document.querySelectorAll("pre[data-log]")].map((pre) => ({ pre, lines: null }));
 const field = document.getElementById("search");
 const found = document.getElementById("found");
 const MOST = 500;
+// What each log says, whatever of it is shown.
+const texts = new WeakMap();
+
+const logs = () => [...document.querySelectorAll("pre[data-log]")];
+
+function textOf(pre) {
+  if (!texts.has(pre)) texts.set(pre, pre.textContent);
+  return texts.get(pre);
+}
 
 function piece(name, text) {
   const element = document.createElement(name);
@@ -22,30 +30,36 @@ function marked(line, text) {
   return [...parts, line.slice(from), "\n"];
 }
 
+const plural = (count) => (count === 1 ? "1 line" : `${count} lines`);
+
+// Shows what of a log has the text, and says how many lines that is.
+function searchIn(pre, text) {
+  const details = pre.closest("details");
+  const hits = details.querySelector(".hits");
+  const lines = textOf(pre).split("\n");
+  const numbers = [...lines.keys()].filter((at) => lines[at].toLowerCase().includes(text));
+  hits.textContent = numbers.length === 0 ? "" : plural(numbers.length);
+  details.hidden = numbers.length === 0;
+  details.open = numbers.length > 0;
+  const shown = numbers.slice(0, MOST).flatMap((at) => [piece("i", `${at + 1}`.padStart(6) + "  "), ...marked(lines[at], text)]);
+  if (numbers.length > MOST) shown.push(piece("i", `… and ${numbers.length - MOST} more`));
+  pre.replaceChildren(...shown);
+  return numbers.length;
+}
+
 function search() {
   const text = field.value.toLowerCase();
-  let total = 0;
-  for (const log of logs) {
-    log.lines ??= log.pre.textContent.split("\n");
-    const details = log.pre.closest("details");
-    const hits = details.querySelector(".hits");
-    details.hidden = false;
-    if (text === "") {
-      log.pre.textContent = log.lines.join("\n");
-      details.open = false;
-      hits.textContent = "";
-      continue;
-    }
-    const numbers = [...log.lines.keys()].filter((at) => log.lines[at].toLowerCase().includes(text));
-    total += numbers.length;
-    hits.textContent = numbers.length === 0 ? "" : numbers.length === 1 ? "1 line" : `${numbers.length} lines`;
-    details.hidden = numbers.length === 0;
-    details.open = numbers.length > 0;
-    const shown = numbers.slice(0, MOST).flatMap((at) => [piece("i", `${at + 1}`.padStart(6) + "  "), ...marked(log.lines[at], text)]);
-    if (numbers.length > MOST) shown.push(piece("i", `… and ${numbers.length - MOST} more`));
-    log.pre.replaceChildren(...shown);
+  if (text !== "") {
+    found.textContent = plural(logs().reduce((total, pre) => total + searchIn(pre, text), 0));
+    return;
   }
-  found.textContent = text === "" ? "" : total === 1 ? "1 line" : `${total} lines`;
+  for (const pre of logs()) {
+    const details = pre.closest("details");
+    pre.textContent = textOf(pre);
+    details.hidden = details.open = false;
+    details.querySelector(".hits").textContent = "";
+  }
+  found.textContent = "";
 }
 
 let pending;

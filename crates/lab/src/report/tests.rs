@@ -10,10 +10,6 @@ use crate::launcher::Backend;
 use crate::trouble::Trouble;
 use crate::watch::State;
 
-#[path = "../../../search/src/service/page/tests/chromium.rs"]
-#[allow(dead_code, clippy::all)] // The search's page is looked at with it, too.
-mod chromium;
-
 const STARTED: u64 = 1_800_000_000;
 
 fn machine(name: &str, last: u8) -> Machine {
@@ -35,7 +31,7 @@ fn machine(name: &str, last: u8) -> Machine {
 }
 
 /// What happened in the lab, in milliseconds.
-fn events() -> Vec<Event> {
+pub(super) fn events() -> Vec<Event> {
     let online = || Happened::Says {
         text: "online".to_owned(),
     };
@@ -74,6 +70,7 @@ fn stage(name: &str, start: f64, seconds: f64, failure: Option<&str>) -> Stage {
     Stage {
         name: name.to_owned(),
         start,
+        is_running: false,
         seconds,
         cpu: None,
         note: "a note with <b>marks</b> & more".to_owned(),
@@ -82,7 +79,7 @@ fn stage(name: &str, start: f64, seconds: f64, failure: Option<&str>) -> Stage {
 }
 
 /// A lab's logs, with things in them that a page must not take for its own.
-fn logs() -> TempDir {
+pub(super) fn logs() -> TempDir {
     let dir = tempfile::tempdir().expect("a directory");
     let left = Left {
         started: 1_800_000_000.0,
@@ -126,7 +123,7 @@ fn logs() -> TempDir {
     dir
 }
 
-fn run(failure: Option<&str>) -> Run {
+pub(super) fn run(failure: Option<&str>) -> Run {
     Run {
         title: "partition".to_owned(),
         shows: "a cable that is cut changes no answer".to_owned(),
@@ -141,14 +138,16 @@ fn run(failure: Option<&str>) -> Run {
     }
 }
 
-const FAILURE: &str =
+pub(super) const FAILURE: &str =
     "stage `worker1: link: cut` failed: worker1 is in trouble (kernel oops): <oops>";
 
 #[test]
 fn the_page_of_a_failure() {
     let dir = logs();
     let path = write(&[run(Some(FAILURE))], dir.path()).expect("written");
+    write(&[run(Some(FAILURE))], dir.path()).expect("written anew");
     let page = fs::read_to_string(path).expect("a page");
+    assert!(!page.contains("runs.json"), "what it is made of is in it");
     assert!(!page.contains("<script>alert"), "a log is no script");
     assert!(page.contains("&lt;oops&gt;") && page.contains("./odd%20name%26.txt"));
     assert!(page.contains("line 19999 of") && !page.contains("line 9999 of"));
@@ -237,6 +236,13 @@ fn an_axis_has_round_ticks() {
             400.0,
             vec![0.0, 60.0, 120.0, 180.0, 240.0, 300.0, 360.0],
         ),
+        (
+            0.0,
+            100_000.0,
+            vec![
+                0.0, 14_400.0, 28_800.0, 43_200.0, 57_600.0, 72_000.0, 86_400.0,
+            ],
+        ),
     ] {
         assert_eq!(Axis { from, to }.ticks(), expected);
     }
@@ -252,7 +258,7 @@ fn an_axis_has_round_ticks() {
 
 #[test]
 fn it_is_read_on_a_phone_and_on_a_desk() {
-    use chromium::{Browser, DESK, PHONE};
+    use super::chromium::{Browser, DESK, PHONE};
     let Some(browser) = Browser::start() else {
         return;
     };
@@ -266,8 +272,8 @@ fn it_is_read_on_a_phone_and_on_a_desk() {
         let path = write(&[run(failure)], dir.path()).expect("written");
         browser.look(look);
         browser.open(&format!("file://{}", path.display()));
-        let overflow = "return document.documentElement.scrollWidth - innerWidth";
-        assert_eq!(browser.run(overflow), 0, "{name} is as wide as its screen");
+        let width = browser.run("return document.documentElement.scrollWidth");
+        assert_eq!(width, look.width, "{name} is as wide as its screen");
         browser.keep(name);
     }
     // Search opens the logs that have it, and no others.

@@ -33,6 +33,14 @@ impl Axis {
         Axis { from, to }
     }
 
+    /// ... and until then at least.
+    pub(super) fn until(self, moment: f64) -> Axis {
+        Axis {
+            to: self.to.max(moment),
+            ..self
+        }
+    }
+
     /// Where a moment is, in percent of the axis.
     pub(super) fn place(self, at: f64) -> f64 {
         let share = (at - self.from) / (self.to - self.from);
@@ -45,7 +53,7 @@ impl Axis {
         const STEPS: [f64; 10] = [1.0, 2.0, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 600.0, 1800.0];
         let span = self.to - self.from;
         let step = STEPS.into_iter().find(|step| span / step <= 8.0);
-        let step = step.unwrap_or(3600.0);
+        let step = step.unwrap_or_else(|| (span / 8.0 / 3600.0).ceil() * 3600.0);
         let first = (self.from / step).ceil();
         let ticks = (0..).map(|number| (first + f64::from(number)) * step);
         ticks.take_while(|at| *at <= self.to).collect()

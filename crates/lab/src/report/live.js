@@ -1,0 +1,92 @@
+"use strict";
+// Shows what happens, once a second while somebody looks. Logs are fetched when they are opened or searched, and again when
+// they have become longer.
+const lost = document.getElementById("lost");
+const fetched = new WeakMap();
+const PAUSE = 1000;
+
+async function ask(path) {
+  const answer = await fetch(path);
+  const text = await answer.text();
+  if (!answer.ok) throw new Error(text);
+  return text;
+}
+
+async function load(pre) {
+  const { source, bytes } = pre.dataset;
+  if (fetched.get(pre) === bytes) return;
+  const text = await ask(source);
+  fetched.set(pre, bytes);
+  const follows = !texts.has(pre) || pre.scrollTop + pre.clientHeight >= pre.scrollHeight - 4;
+  texts.set(pre, text);
+  if (field.value !== "") return;
+  pre.textContent = text;
+  if (follows) pre.scrollTop = pre.scrollHeight;
+}
+
+// Replaces what has changed, and nothing that somebody may be reading.
+function replace(old, fresh) {
+  const before = [...old.children];
+  const after = [...fresh.children];
+  if (before.length !== after.length) {
+    old.replaceChildren(...after);
+    return;
+  }
+  before.forEach((part, at) => {
+    if (part.isEqualNode(after[at])) return;
+    const focus = part.contains(document.activeElement) && document.activeElement.getAttribute("href");
+    part.replaceWith(after[at]);
+    if (focus) after[at].querySelector(`a[href="${CSS.escape(focus)}"]`)?.focus({ preventScroll: true });
+  });
+}
+
+function updateLogs(fresh) {
+  const last = document.getElementById("logs-others");
+  for (const group of fresh.querySelectorAll(".logs")) {
+    const mine = document.getElementById(group.id);
+    if (!mine) {
+      last.before(group);
+      continue;
+    }
+    const known = new Map([...mine.querySelectorAll("details")].map((it) => [it.dataset.file, it]));
+    for (const log of group.querySelectorAll("details")) {
+      const old = known.get(log.dataset.file);
+      if (!old) {
+        mine.append(log);
+        continue;
+      }
+      old.querySelector(".size").textContent = log.querySelector(".size").textContent;
+      old.querySelector("pre").dataset.bytes = log.querySelector("pre").dataset.bytes;
+    }
+  }
+}
+
+async function look() {
+  const fresh = new DOMParser().parseFromString(await ask("now"), "text/html");
+  const now = fresh.getElementById("now");
+  document.title = now.dataset.title;
+  replace(document.getElementById("now"), now);
+  updateLogs(fresh);
+  await Promise.all(logs().filter((pre) => pre.closest("details").open).map(load));
+  lost.hidden = true;
+}
+
+async function goOn() {
+  if (!document.hidden) {
+    await look().catch((error) => {
+      if (lost.hidden) lost.textContent = `As it was at ${new Date().toLocaleTimeString()}. No answer since: ${error.message}`;
+      lost.hidden = false;
+    });
+  }
+  setTimeout(goOn, PAUSE);
+}
+
+// Search finds what is there.
+field.addEventListener("input", async () => {
+  if (field.value === "") return;
+  await Promise.allSettled(logs().map(load));
+  search();
+});
+// The event of a log that is opened does not bubble.
+document.addEventListener("toggle", (event) => event.target.open && load(event.target.querySelector("pre")).catch(() => {}), true);
+goOn();
