@@ -16,7 +16,7 @@ use bramble_lab::report::{self as page, Run};
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 use quick_junit::{NonSuccessKind, TestCase, TestCaseStatus, TestSuite};
 
-use crate::scenario::{Skipped, Verdict};
+use crate::scenario::{Scenario, Skipped, Verdict};
 
 /// A run in progress. Stages may run side by side.
 pub struct Report {
@@ -64,13 +64,9 @@ impl Report {
     }
 
     /// Tells whoever looks on at a lab how far this run is, from now on. It was used for the runs `before`.
-    pub fn tell_onlookers(&self, shows: &str, before: &[Run], logs: &Path) {
+    pub fn tell_onlookers(&self, scenario: &Scenario, before: &[Run], logs: &Path) {
         let mut runs = before.to_owned();
-        runs.push(Run {
-            shows: shows.to_owned(),
-            began: self.began,
-            ..Run::begin(&self.name)
-        });
+        runs.push(self.run(scenario));
         *lock(&self.onlookers) = Some(Onlookers {
             logs: logs.to_owned(),
             runs,
@@ -175,9 +171,15 @@ impl Report {
         }
     }
 
-    /// When it began.
-    pub fn began(&self) -> SystemTime {
-        self.began
+    /// What there is to tell of it so far.
+    pub fn run(&self, scenario: &Scenario) -> Run {
+        Run {
+            shows: scenario.shows.to_owned(),
+            expected: scenario.expected(),
+            stages: lock(&self.stages).clone(),
+            began: self.began,
+            ..Run::begin(&self.name)
+        }
     }
 
     /// Where the live view is, if there is one.
@@ -356,6 +358,7 @@ mod tests {
     use anyhow::bail;
 
     use super::*;
+    use crate::scenario::Filter;
 
     fn done(name: &str, start: f64, seconds: f64, failure: Option<&str>) -> Done {
         Done {
@@ -392,11 +395,8 @@ mod tests {
 
         let report = Report::new("partition");
         report.stage("tools", |_| Ok(()))?;
-        report.tell_onlookers(
-            "the answer is the same",
-            &[Run::begin("idempotence")],
-            dir.path(),
-        );
+        let scenario = Filter::default().choose()?[0];
+        report.tell_onlookers(scenario, &[Run::begin("idempotence")], dir.path());
         assert_eq!(told()?, [stage("tools", false, "")]);
         report.stage("machines", |it| {
             it.note("1 of 2 online");

@@ -176,7 +176,7 @@ fn perform(
         None => standing.insert(begin(done.scenario, report, bench, options)?),
     };
     report.count(stands.lab.attached());
-    report.tell_onlookers(done.scenario.shows, &stands.runs, &stands.place.logs);
+    report.tell_onlookers(done.scenario, &stands.runs, &stands.place.logs);
     stands.lab.watch().expect(done.scenario.expected());
     let _live = Live::show(report, stands.lab.watch(), &stands.place.logs);
     let outcome = prepare(report, bench, stands, done.scenario, options);
@@ -275,15 +275,12 @@ fn look_back(stands: &mut Standing, done: &mut Ended, options: &Options) {
         Ok(Verdict::Skipped(why)) => (None, Some(why.clone())),
         Err(error) => (Some(error), None),
     };
+    report.leave_onlookers();
     stands.runs.push(Run {
-        title: done.scenario.name.to_owned(),
-        shows: done.scenario.shows.to_owned(),
         failure: failure.map(|error| format!("{error:#}")),
         skipped,
-        stages: report.done(),
-        began: report.began(),
+        ..report.run(done.scenario)
     });
-    report.leave_onlookers();
     match page::write(&stands.runs, &stands.place.logs) {
         Ok(page) => done.page = Some(page),
         Err(error) => done.notes.push(format!("there is no page: {error:#}")),

@@ -37,7 +37,7 @@ impl fmt::Display for Trouble {
 }
 
 /// Trouble that is part of the plan, and so no reason to fail.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Expected {
     /// Whose; anybody's, if `None`.
     pub machine: Option<String>,

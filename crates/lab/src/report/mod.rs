@@ -30,6 +30,7 @@ use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
 
 use crate::definition::Definition;
+use crate::trouble::Expected;
 use kept::Kept;
 pub use kept::keep;
 pub use live::serve;
@@ -42,6 +43,9 @@ pub struct Run {
     pub title: String,
     /// What it is to show, in a sentence; may be empty.
     pub shows: String,
+    /// Trouble that is part of its plan, as [`Watch::expect`](crate::Watch::expect) was told.
+    #[serde(default)]
+    pub expected: Vec<Expected>,
     /// Why it failed, if it did.
     pub failure: Option<String>,
     /// Why it could show nothing here, if it could not, which is no failure.
@@ -58,6 +62,7 @@ impl Run {
         Run {
             title: title.to_owned(),
             shows: String::new(),
+            expected: Vec::new(),
             failure: None,
             skipped: None,
             stages: Vec::new(),

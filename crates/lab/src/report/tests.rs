@@ -7,7 +7,7 @@ use super::*;
 use crate::definition::{Board, Event, Gateway, Happened, Machine, Start};
 use crate::fault::Fault;
 use crate::launcher::Backend;
-use crate::trouble::Trouble;
+use crate::trouble::{Expected, Trouble};
 use crate::watch::State;
 
 const STARTED: u64 = 1_800_000_000;
@@ -127,6 +127,7 @@ pub(super) fn run(failure: Option<&str>) -> Run {
     Run {
         title: "partition".to_owned(),
         shows: "a cable that is cut changes no answer".to_owned(),
+        expected: Vec::new(),
         failure: failure.map(str::to_owned),
         skipped: None,
         stages: vec![
@@ -199,6 +200,40 @@ fn a_page_says_what_was_skipped() {
 }
 
 #[test]
+fn trouble_that_is_part_of_the_plan_alarms_nobody() {
+    let dir = logs();
+    let oops = Expected {
+        machine: None,
+        trouble: Trouble::Oops,
+        text: String::new(),
+    };
+    let planned = |seconds: u64, expected: &[&Expected]| Run {
+        expected: expected.iter().map(|it| (*it).clone()).collect(),
+        began: UNIX_EPOCH + Duration::from_secs(STARTED + seconds),
+        ..run(None)
+    };
+    // It comes 88 seconds after the lab's start, in whichever run is the last to have begun before.
+    for (runs, is_expected) in [
+        (vec![planned(0, &[&oops])], true),
+        (vec![planned(0, &[])], false),
+        (vec![planned(0, &[&oops]), planned(80, &[])], false),
+        (vec![planned(0, &[]), planned(80, &[&oops])], true),
+        (vec![planned(0, &[&oops]), planned(90, &[])], true),
+    ] {
+        let path = write(&runs, dir.path()).expect("written");
+        let page = fs::read_to_string(path).expect("a page");
+        for (words, are_there) in [
+            ("The first trouble", !is_expected),
+            ("1 × trouble<", !is_expected),
+            ("1 × trouble as expected", is_expected),
+            ("class=\"mark expected\"", is_expected),
+        ] {
+            assert_eq!(page.contains(words), are_there, "{words}: {runs:?}");
+        }
+    }
+}
+
+#[test]
 fn a_page_needs_a_lab() {
     let dir = tempfile::tempdir().expect("a directory");
     let error = write(&[Run::begin("nothing")], dir.path()).expect_err("no lab");
@@ -207,7 +242,7 @@ fn a_page_needs_a_lab() {
 
 #[test]
 fn lives_are_spans() {
-    let spans = life("worker1", &events(), 100.0);
+    let spans = life("worker1", &events(), 100.0, |_, _, _| false);
     let states: Vec<_> = spans
         .states
         .iter()

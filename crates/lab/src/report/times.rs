@@ -68,17 +68,33 @@ pub(super) struct Span<T> {
     pub(super) what: T,
 }
 
+/// Trouble that a machine told of.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Told {
+    pub(super) at: f64,
+    pub(super) trouble: Trouble,
+    pub(super) text: String,
+    /// Whether the run of that time had it in its plan.
+    pub(super) is_expected: bool,
+}
+
 /// What happened to one machine.
 #[derive(Debug, Default, PartialEq)]
 pub(super) struct Life {
     pub(super) states: Vec<Span<State>>,
     pub(super) faults: Vec<Span<Fault>>,
-    pub(super) troubles: Vec<(f64, Trouble, String)>,
+    pub(super) troubles: Vec<Told>,
     /// At the end.
     pub(super) condition: Condition,
 }
 
-pub(super) fn life(machine: &str, events: &[Event], end: f64) -> Life {
+/// `is_expected` says whether trouble of that moment was part of the plan.
+pub(super) fn life(
+    machine: &str,
+    events: &[Event],
+    end: f64,
+    is_expected: impl Fn(f64, Trouble, &str) -> bool,
+) -> Life {
     let mut life = Life::default();
     let mut since = 0.0;
     for event in events
@@ -102,14 +118,20 @@ pub(super) fn life(machine: &str, events: &[Event], end: f64) -> Life {
         {
             close(&mut life.faults, gone, at);
         }
+        let told = |trouble, text: &str| Told {
+            at,
+            trouble,
+            text: text.to_owned(),
+            is_expected: is_expected(at, trouble, text),
+        };
         match &event.what {
             Happened::Befell { fault } => life.faults.push(Span {
                 from: at,
                 to: end,
                 what: fault.clone(),
             }),
-            Happened::Trouble { trouble, text } => life.troubles.push((at, *trouble, text.clone())),
-            Happened::Gone { reason } => life.troubles.push((at, Trouble::Gone, reason.clone())),
+            Happened::Trouble { trouble, text } => life.troubles.push(told(*trouble, text)),
+            Happened::Gone { reason } => life.troubles.push(told(Trouble::Gone, reason)),
             _ => {}
         }
     }

@@ -32,9 +32,12 @@ pub(super) fn topology(material: &Material, lives: &[(String, Life)]) -> Markup 
                             span class="said" title=(said) { (said) }
                         }
                         @for fault in &life.condition.faults { span class="fault" { (fault) } }
-                        @if !life.troubles.is_empty() {
-                            span class="trouble" { (life.troubles.len()) " × trouble" }
+                        @let expected = life.troubles.iter().filter(|told| told.is_expected).count();
+                        @match life.troubles.len() - expected {
+                            0 => {}
+                            unexpected => span class="trouble" { (unexpected) " × trouble" }
                         }
+                        @if expected > 0 { span class="quiet" { (expected) " × trouble as expected" } }
                     }
                 }
             }

@@ -52,7 +52,7 @@ pub(super) fn page(runs: &[Run], material: &Material) -> Markup {
         verdict: Verdict::of(runs),
         runs,
         material,
-        lives: lives(material, axis),
+        lives: lives(runs, material, axis),
         axis,
     };
     let head = html! { style { (PreEscaped(STYLE)) } };
@@ -151,7 +151,7 @@ fn with_story(moment: Moment, show: impl FnOnce(&Story) -> Markup) -> Markup {
         verdict,
         runs: &runs,
         material: &material,
-        lives: lives(&material, axis),
+        lives: lives(&runs, &material, axis),
         axis,
     })
 }
@@ -161,11 +161,20 @@ fn titles(runs: &[Run]) -> String {
     names.join(", ")
 }
 
-fn lives(material: &Material, axis: Axis) -> Vec<(String, Life)> {
+fn lives(runs: &[Run], material: &Material, axis: Axis) -> Vec<(String, Life)> {
     let names = material.machines().into_iter();
     names
         .map(|name| {
-            let life = life(&name, &material.events, axis.to);
+            let is_expected = |at, trouble, text: &str| {
+                let mut latest_first = runs.iter().rev();
+                let run = latest_first.find(|run| material.began(run) <= at);
+                run.is_some_and(|run| {
+                    run.expected
+                        .iter()
+                        .any(|it| it.covers(&name, trouble, text))
+                })
+            };
+            let life = life(&name, &material.events, axis.to, is_expected);
             (name, life)
         })
         .collect()
@@ -220,14 +229,13 @@ impl Story<'_> {
     }
 }
 
-/// Why it failed, and what the machines said first, expected or not.
+/// Why it failed, and what trouble a machine told of first that nobody expected.
 fn first_error(failed: Option<&Run>, material: &Material, lives: &[(String, Life)]) -> Markup {
     let troubles = lives.iter().flat_map(|(name, life)| {
-        life.troubles
-            .iter()
-            .map(move |(at, trouble, text)| (name, *at, trouble, text))
+        let unexpected = life.troubles.iter().filter(|told| !told.is_expected);
+        unexpected.map(move |told| (name, told))
     });
-    let first = troubles.min_by(|a, b| a.1.total_cmp(&b.1));
+    let first = troubles.min_by(|a, b| a.1.at.total_cmp(&b.1.at));
     html! {
         @if let Some(run) = failed {
             section id="first-error" aria-labelledby="first-error-title" {
@@ -238,11 +246,11 @@ fn first_error(failed: Option<&Run>, material: &Material, lives: &[(String, Life
                 pre class="error" tabindex="0" { (run.failure.as_deref().unwrap_or_default()) }
             }
         }
-        @if let Some((name, at, trouble, text)) = first {
+        @if let Some((name, told)) = first {
             section aria-labelledby="trouble-title" {
                 h2 id="trouble-title" { "The first trouble on a console" }
-                p { a href={ "#logs-" (name) } { (name) } ", " (clock(at)) " after the lab's start: " b { (trouble) } }
-                pre class="error" tabindex="0" { (text) }
+                p { a href={ "#logs-" (name) } { (name) } ", " (clock(told.at)) " after the lab's start: " b { (told.trouble) } }
+                pre class="error" tabindex="0" { (told.text) }
             }
         }
     }

@@ -78,8 +78,10 @@ fn lane(name: &str, life: &Life, axis: Axis) -> Markup {
                     span class="bar fault" style=(bar(axis, span.from, span.to))
                         title={ (span.what) ", " (clock(span.from)) " to " (clock(span.to)) } {}
                 }
-                @for (at, trouble, text) in &life.troubles {
-                    span class="mark" style={ "left:" (axis.place(*at)) "%" } title={ (clock(*at)) " " (trouble) ": " (text) } {}
+                @for told in &life.troubles {
+                    span class=(if told.is_expected { "mark expected" } else { "mark" })
+                        style={ "left:" (axis.place(told.at)) "%" }
+                        title={ (clock(told.at)) " " (told.trouble) ": " (told.text) } {}
                 }
             }
         }
