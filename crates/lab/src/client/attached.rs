@@ -136,7 +136,7 @@ impl Attached {
     /// another of its kind. The port `gateway`, by which the host reaches all machines, has a link, too.
     ///
     /// # Errors
-    /// When there is no such machine, or it is not in a state for this to befall it.
+    /// When there is no such machine, it is not in a state for this to befall it, or the lab is being saved.
     pub fn inflict(&self, machine: &str, fault: &Fault) -> Result<()> {
         self.befall(machine, fault, None)
     }

@@ -15,7 +15,7 @@ use super::faults::reply;
 use super::machines::Running;
 use super::requests::Answer;
 use crate::checkpoint::{Files, Saved, copy};
-use crate::definition::{Board, Definition, Machine, Start};
+use crate::definition::{Board, Definition, Machine, Request, Start};
 use crate::rundir;
 use crate::topology::fresh_directory;
 
@@ -28,14 +28,28 @@ impl Supervisor {
                 let (dir, saving) = (dir.to_owned(), self.saving.clone());
                 // Takes its time, in which others are answered.
                 thread::spawn(move || {
-                    let _alone = saving.lock().unwrap_or_else(PoisonError::into_inner);
-                    to.send(reply(save(&saved, &members, &dir)))
+                    let alone = saving.lock().unwrap_or_else(PoisonError::into_inner);
+                    let outcome = save(&saved, &members, &dir);
+                    drop(alone);
+                    // Whoever is told may ask for the next thing at once.
+                    drop(saving);
+                    to.send(reply(outcome))
                 });
             }
             Err(error) => {
                 let _ = to.send(reply(Err(error)));
             }
         }
+    }
+
+    /// Why a request must wait: it would change machines that stand still to be saved as they are.
+    pub(super) fn is_held_off(&self, request: &Request) -> Result<()> {
+        let is_being_saved = Arc::strong_count(&self.saving) > 1;
+        ensure!(
+            !is_being_saved || !changes_machines(request),
+            "the lab stands still, since it is being saved; ask again in some seconds"
+        );
+        Ok(())
     }
 
     /// The lab's machines, if it can be saved as it is.
@@ -74,6 +88,30 @@ impl Supervisor {
             members.push((machine.name.clone(), running.clone()));
         }
         Ok(members)
+    }
+}
+
+fn changes_machines(request: &Request) -> bool {
+    match request {
+        Request::Add { .. }
+        | Request::Inflict { .. }
+        | Request::Clear { .. }
+        | Request::PowerOn { .. }
+        | Request::Save { .. } => true,
+        Request::Usage
+        | Request::Place
+        | Request::Machines
+        | Request::Console { .. }
+        | Request::Capture { .. }
+        | Request::Collect
+        // Another one takes its turn.
+        | Request::Checkpoint { .. }
+        | Request::Forward { .. }
+        | Request::Afflictions
+        // Who types is answered when the machine goes on.
+        | Request::Type { .. }
+        | Request::Detach
+        | Request::Down => false,
     }
 }
 

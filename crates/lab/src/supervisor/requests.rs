@@ -43,6 +43,10 @@ impl Supervisor {
     }
 
     pub(super) fn answer(&mut self, request: Request, to: Sender<Answer>) {
+        if let Err(why) = self.is_held_off(&request) {
+            let _ = to.send(reply(Err(why)));
+            return;
+        }
         let running = |machine: &str| self.machines.get(machine).cloned();
         let answer = match request {
             Request::Usage => Reply::Usage(self.usage()).into(),
