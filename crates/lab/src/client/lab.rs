@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader, Write};
+use std::net::{Ipv4Addr, TcpListener};
 use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::{Child, ChildStdin, Command, Stdio};
@@ -69,12 +70,14 @@ impl Lab {
     /// Returns when the lab can be asked for things. Its machines have yet to come [online](Lab::wait).
     ///
     /// # Errors
-    /// When a lab called `name` runs already, or this one cannot be started: the supervisor's words are in the
-    /// error.
+    /// When a lab called `name` runs already, somebody listens on a port that is to lead into the lab, or this one cannot
+    /// be started: the supervisor's words are in the error.
     pub fn launch(name: &str, definition: &Definition, supervisor: &[String]) -> Result<Lab> {
         if let Some(warning) = room::warning(definition) {
             tracing::warn!("{warning}");
         }
+        let forwards = definition.gateway.iter().flat_map(|it| &it.forwards);
+        forwards.copied().try_for_each(ensure_free)?;
         let dir = RunDir::create(name)?;
         let run = dir.begin(definition.scratch.as_deref())?;
         let logs = definition.logs.clone();
@@ -274,5 +277,36 @@ impl Drop for Lab {
         if let Err(error) = self.end() {
             tracing::warn!("{error:#}");
         }
+    }
+}
+
+/// Whether a port of 127.0.0.1 can lead into a lab: one that goes on from a checkpoint has the ports that it had.
+fn ensure_free((from, address, port): (u16, Ipv4Addr, u16)) -> Result<()> {
+    TcpListener::bind((Ipv4Addr::LOCALHOST, from)).with_context(|| {
+        format!(
+            "port {from} of 127.0.0.1, which is to lead to {address}:{port} in the lab, cannot be listened on; end who does, \
+             perhaps an earlier lab (`cargo xtask vm ls`, `vm down`)"
+        )
+    })?;
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_port_that_is_taken_is_named() {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+        let port = listener.local_addr().expect("an address").port();
+        let forward = (port, [192, 168, 1, 200].into(), 22);
+        let error = ensure_free(forward).expect_err("somebody listens");
+        let error = format!("{error:#}");
+        assert!(
+            error.contains(&format!("port {port} of")) && error.contains("192.168.1.200:22"),
+            "{error}"
+        );
+        drop(listener);
+        ensure_free(forward).expect("nobody listens");
     }
 }
