@@ -171,6 +171,11 @@ impl Report {
         }
     }
 
+    /// What the run is called.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
     /// What there is to tell of it so far.
     pub fn run(&self, scenario: &Scenario) -> Run {
         Run {

@@ -1,8 +1,8 @@
 //! Runs scenarios: one after the other, each once, on as few labs as their meaning allows.
 
 use std::fs;
-use std::iter;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use bramble_cluster::spec::Cluster;
@@ -30,6 +30,9 @@ pub struct Options {
     pub cluster: Option<PathBuf>,
     /// A number of nodes in place of the scenarios' own.
     pub nodes: Option<usize>,
+    /// How often to run all of them, one time after the other, each on labs of its own; until one fails, whose logs the
+    /// next time would overwrite.
+    pub times: usize,
     /// Begin with saved clusters, and save those that have to be made.
     pub warm: bool,
     /// Leave the last lab running.
@@ -46,6 +49,8 @@ pub struct Ended {
     pub report: Report,
     /// Whether it holds.
     pub outcome: Result<Verdict>,
+    /// How long it took, without what was built for it.
+    pub took: Duration,
     /// What could not be kept of its lab, or not cleared away, beside what it came to.
     pub notes: Vec<String>,
     /// The last answer that the cluster gave in it.
@@ -76,12 +81,27 @@ pub(crate) struct Standing {
     pub(crate) runs: Vec<Run>,
 }
 
+/// What comes after a scenario.
+#[derive(Clone, Copy)]
+enum Next {
+    /// Another, on the same lab if that fits.
+    Scenario(&'static Scenario),
+    /// The first again, on a lab of its own.
+    Time,
+    Nothing,
+}
+
 impl Ended {
-    fn new(scenario: &'static Scenario, options: &Options) -> Ended {
+    fn new(scenario: &'static Scenario, time: usize, options: &Options) -> Ended {
+        let name = match options.times {
+            1 => scenario.name.to_owned(),
+            times => format!("{} ({time} of {times})", scenario.name),
+        };
         Ended {
             scenario,
-            report: Report::new(scenario.name),
+            report: Report::new(&name),
             outcome: Ok(Verdict::Holds),
+            took: Duration::ZERO,
             notes: Vec::new(),
             answer: None,
             usage: None,
@@ -103,7 +123,7 @@ pub fn run(
     let Some(first) = scenarios.first() else {
         return Vec::new();
     };
-    let mut first = Ended::new(first, options);
+    let mut first = Ended::new(first, 1, options);
     let bench = match build(&first.report) {
         Ok(bench) => bench,
         Err(error) => {
@@ -112,21 +132,45 @@ pub fn run(
             return vec![first];
         }
     };
-    let others = scenarios.iter().skip(1);
-    let others = others.map(|scenario| Ended::new(scenario, options));
+    let mut first = Some(first);
     let mut standing: Option<Standing> = None;
     let mut ended = Vec::new();
-    for (number, mut done) in iter::once(first).chain(others).enumerate() {
+    for (time, scenario, next) in order(scenarios, options.times) {
+        let done = first.take();
+        let mut done = done.unwrap_or_else(|| Ended::new(scenario, time, options));
+        let begin = Instant::now();
         let outcome = perform(&mut done, &bench, options, &mut standing);
+        done.took = begin.elapsed();
         done.outcome = verdict(outcome);
-        let next = scenarios.get(number + 1);
+        let is_over = options.times > 1 && done.outcome.is_err();
         if let Some(stands) = standing.take() {
-            standing = wrap_up(stands, &mut done, next.copied(), options);
+            let next = if is_over { Next::Nothing } else { next };
+            standing = wrap_up(stands, &mut done, next, options);
         }
         each(&done);
         ended.push(done);
+        if is_over {
+            break;
+        }
     }
     ended
+}
+
+/// Which scenario is run when, with which time of how many that is, and what comes after it.
+fn order(
+    scenarios: &[&'static Scenario],
+    times: usize,
+) -> impl Iterator<Item = (usize, &'static Scenario, Next)> {
+    (1..=times).flat_map(move |time| {
+        scenarios.iter().enumerate().map(move |(number, scenario)| {
+            let next = match scenarios.get(number + 1) {
+                Some(next) => Next::Scenario(next),
+                None if time < times => Next::Time,
+                None => Next::Nothing,
+            };
+            (time, *scenario, next)
+        })
+    })
 }
 
 /// That there was nothing to show it with is no failure.
@@ -145,7 +189,7 @@ fn verdict(outcome: Result<()>) -> Result<Verdict> {
 fn wrap_up(
     mut stands: Standing,
     done: &mut Ended,
-    next: Option<&'static Scenario>,
+    next: Next,
     options: &Options,
 ) -> Option<Standing> {
     done.logs.clone_from(&stands.place.logs);
@@ -314,32 +358,34 @@ fn pause(report: &Report, error: &anyhow::Error, lab: &str, page: &Option<PathBu
 fn pass_on(
     stands: Standing,
     done: &Ended,
-    next: Option<&'static Scenario>,
+    next: Next,
     options: &Options,
 ) -> Result<Option<Standing>> {
     let report = &done.report;
-    let Some(next) = next else {
-        if options.keep {
+    match next {
+        Next::Nothing if options.keep => {
             let name = stands.lab.attached().name();
             stands.lab.detach()?;
             report.say(&format!(
                 "the lab {name} goes on; `cargo xtask vm --help` says what to do with it"
             ));
-            return Ok(None);
+            Ok(None)
         }
-        clear_away(report, stands)?;
-        return Ok(None);
-    };
-    if done.outcome.is_ok()
+        Next::Scenario(next) if fits(&stands, done, next, options) => Ok(Some(stands)),
+        Next::Nothing | Next::Time | Next::Scenario(_) => {
+            clear_away(report, stands)?;
+            Ok(None)
+        }
+    }
+}
+
+/// Whether a scenario can begin with the lab that another leaves.
+fn fits(stands: &Standing, done: &Ended, next: &Scenario, options: &Options) -> bool {
+    done.outcome.is_ok()
         && done.scenario.begins_with_cluster()
         && next.begins_with_cluster()
         // One that cannot be read is the next one's failure.
         && cluster_file(next, options).is_ok_and(|(_, file)| file == stands.file)
-    {
-        return Ok(Some(stands));
-    }
-    clear_away(report, stands)?;
-    Ok(None)
 }
 
 /// Its scenario is over, and what its machines suffer now is no matter.
@@ -459,6 +505,7 @@ mod tests {
             directory: directory.to_owned(),
             cluster: None,
             nodes: None,
+            times: 1,
             warm: false,
             keep: false,
             pause_on_failure: false,
@@ -518,9 +565,9 @@ mod tests {
             ),
         ] {
             let stands = dead_lab(name, scenario, &options);
-            let mut done = Ended::new(scenario, &options);
+            let mut done = Ended::new(scenario, 1, &options);
             done.outcome = outcome;
-            assert!(wrap_up(stands, &mut done, Some(next), &options).is_none());
+            assert!(wrap_up(stands, &mut done, Next::Scenario(next), &options).is_none());
             let failure = format!("{:#}", done.outcome.expect_err("a failure"));
             assert!(failure.contains(error), "{name}: {failure}");
             assert_eq!(done.notes.len(), notes.len(), "{name}: {:?}", done.notes);
@@ -542,6 +589,40 @@ mod tests {
             format!("{error:#}"),
             "stage `tools` failed: there is no QEMU"
         );
+    }
+
+    #[test]
+    fn what_is_run_again_is_run_on_another_lab() {
+        let named = |(time, scenario, next): (usize, &Scenario, Next)| {
+            let next = match next {
+                Next::Scenario(next) => next.name,
+                Next::Time => "again",
+                Next::Nothing => "nothing",
+            };
+            format!("{time} {}, then {next}", scenario.name)
+        };
+        let [one, two] = [scenarios()[0], scenarios()[1]];
+        for (scenarios, times, expected) in [
+            (vec![one], 1, vec!["1 pipeline, then nothing"]),
+            (
+                vec![one],
+                2,
+                vec!["1 pipeline, then again", "2 pipeline, then nothing"],
+            ),
+            (
+                vec![one, two],
+                2,
+                vec![
+                    "1 pipeline, then first-light",
+                    "1 first-light, then again",
+                    "2 pipeline, then first-light",
+                    "2 first-light, then nothing",
+                ],
+            ),
+        ] {
+            let found: Vec<String> = order(&scenarios, times).map(named).collect();
+            assert_eq!(found, expected);
+        }
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! `cargo xtask vm-test`: scenarios on emulated machines; without a name the whole pipeline, from an empty store to
 //! the right answer.
 
+use std::collections::BTreeMap;
 use std::env;
 use std::io::IsTerminal as _;
 use std::path::PathBuf;
@@ -46,6 +47,7 @@ Examples:
   cargo xtask vm-test -E 'when(nightly) and not test(power-cut)' --partition count:1/2
   cargo xtask vm-test partition --pause-on-failure
   cargo xtask vm-test partition --warm
+  cargo xtask vm-test --times 10
 
 As root on Debian, what is missing is installed first; otherwise the command for it is shown.")]
 pub(crate) struct Args {
@@ -78,6 +80,9 @@ pub(crate) struct Args {
     /// How many seeds to search at each of the three levels; four times as many where something befalls the search
     #[arg(long, value_name = "N", default_value_t = 1 << 18, value_parser = clap::value_parser!(u64).range(1..=1 << 32))]
     seeds: u64,
+    /// Run them N times, one time after the other, each on machines of its own, until one fails
+    #[arg(long, value_name = "N", default_value_t = 1, hide_default_value = true, value_parser = clap::value_parser!(u16).range(1..))]
+    times: u16,
     /// Begin with a cluster that was saved, where a scenario begins with one, and save it where it has to be made first:
     /// when programs, images or machines have changed
     #[arg(long)]
@@ -161,16 +166,18 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         directory: project::target_dir().join("vm-test"),
         cluster: args.cluster.clone(),
         nodes: args.nodes,
+        times: usize::from(args.times),
         warm: args.warm,
         keep: args.keep,
         pause_on_failure: pauses(args.pause_on_failure),
     };
+    let wanted = scenarios.len() * options.times;
     let ended = runner::run(
         &scenarios,
         &options,
         |report| build(&args.materials, &scenarios, args.seeds, report),
         |it| {
-            tell(it, scenarios.len() > 1);
+            tell(it, wanted > 1);
         },
     );
 
@@ -188,7 +195,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     if let Some(summary) = summary(&ended) {
         eprintln!("{summary}");
     }
-    verdict(ended, scenarios.len())?;
+    verdict(ended, wanted)?;
     written
 }
 
@@ -250,10 +257,10 @@ fn tell(ended: &Ended, is_one_of_several: bool) {
         eprintln!("note: {note}");
     }
     match &ended.outcome {
-        Ok(Verdict::Holds) => eprintln!("{} holds", ended.scenario.name),
-        Ok(Verdict::Skipped(why)) => eprintln!("{} SKIPPED: {why}", ended.scenario.name),
+        Ok(Verdict::Holds) => eprintln!("{} holds", ended.report.name()),
+        Ok(Verdict::Skipped(why)) => eprintln!("{} SKIPPED: {why}", ended.report.name()),
         // That of a single one is the error of the whole.
-        Err(error) if is_one_of_several => eprintln!("{} failed: {error:#}", ended.scenario.name),
+        Err(error) if is_one_of_several => eprintln!("{} failed: {error:#}", ended.report.name()),
         Err(_) => {}
     }
 }
@@ -265,22 +272,53 @@ fn summary(ended: &[Ended]) -> Option<String> {
     let skipped = count(|it| matches!(it.outcome, Ok(Verdict::Skipped(_))));
     let failed = count(|it| it.outcome.is_err());
     let several = ended.len() > 1;
-    several.then(|| format!("scenarios: {hold} hold, {failed} failed, {skipped} SKIPPED"))
+    several.then(|| {
+        let sum = format!("scenarios: {hold} hold, {failed} failed, {skipped} SKIPPED");
+        [again(ended), vec![sum]].concat().join("\n")
+    })
+}
+
+/// How long those took that were run more than once and hold.
+fn again(ended: &[Ended]) -> Vec<String> {
+    let mut times: BTreeMap<&str, Vec<f64>> = BTreeMap::new();
+    for it in ended
+        .iter()
+        .filter(|it| matches!(it.outcome, Ok(Verdict::Holds)))
+    {
+        let times = times.entry(it.scenario.name).or_default();
+        times.push(it.took.as_secs_f64());
+    }
+    let several = times.iter_mut().filter(|(_, times)| times.len() > 1);
+    let line = |(name, times): (&&str, &mut Vec<f64>)| {
+        times.sort_by(f64::total_cmp);
+        let [first, .., last] = times.as_slice() else {
+            return None;
+        };
+        let (count, middle) = (times.len(), times[times.len() / 2]);
+        Some(format!(
+            "{name}: {count} times, in {first:.0} to {last:.0} s, and {middle:.0} s in the middle"
+        ))
+    };
+    several.filter_map(line).collect()
 }
 
 /// The error of a single scenario is that of the run; of several, it says which failed. `wanted` is how many were to be
 /// run.
 fn verdict(ended: Vec<Ended>, wanted: usize) -> Result<()> {
     let not_run = wanted - ended.len();
+    let why = match ended.iter().all(|it| it.took.is_zero()) {
+        true => "as what they need cannot be built",
+        false => "so that the logs of the one that failed stay",
+    };
     let mut failed: Vec<Ended> = ended.into_iter().filter(|it| it.outcome.is_err()).collect();
     match failed.len() {
         0 => Ok(()),
         1 if wanted == 1 => failed.remove(0).outcome.map(drop),
         count => {
-            let names: Vec<&str> = failed.iter().map(|it| it.scenario.name).collect();
+            let names: Vec<&str> = failed.iter().map(|it| it.report.name()).collect();
             let rest = match not_run {
                 0 => String::new(),
-                rest => format!("; {rest} more were not run, as what they need cannot be built"),
+                rest => format!("; {rest} more were not run, {why}"),
             };
             bail!(
                 "{count} of {wanted} scenarios failed: {}{rest}",
@@ -441,16 +479,19 @@ fn shown(answer: &Answer, usage: &Usage) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use anyhow::anyhow;
 
     use super::*;
 
-    fn ended(index: usize, outcome: Result<Verdict>) -> Ended {
+    fn ended(index: usize, seconds: u64, outcome: Result<Verdict>) -> Ended {
         let scenario = Filter::default().choose().expect("all")[index];
         Ended {
             scenario,
             report: Report::new(scenario.name),
             outcome,
+            took: Duration::from_secs(seconds),
             notes: Vec::new(),
             answer: None,
             usage: None,
@@ -492,7 +533,7 @@ mod tests {
             let ended: Vec<Ended> = outcomes
                 .into_iter()
                 .enumerate()
-                .map(|(index, outcome)| ended(index, outcome))
+                .map(|(index, outcome)| ended(index, 0, outcome))
                 .collect();
             assert_eq!(summary(&ended).as_deref(), sum);
             let failure = verdict(ended, wanted).err().map(|error| error.to_string());
@@ -501,8 +542,33 @@ mod tests {
     }
 
     #[test]
+    fn what_is_run_several_times_is_summed_up() {
+        let holds = |index, seconds| ended(index, seconds, Ok(Verdict::Holds));
+        let several = vec![
+            holds(0, 320),
+            holds(1, 42),
+            holds(0, 301),
+            holds(1, 44),
+            holds(0, 345),
+            ended(1, 9, Err(anyhow!("worker1 is gone"))),
+        ];
+        insta::assert_snapshot!(summary(&several).expect("several"), @"
+        first-light: 2 times, in 42 to 44 s, and 44 s in the middle
+        pipeline: 3 times, in 301 to 345 s, and 320 s in the middle
+        scenarios: 5 hold, 1 failed, 0 SKIPPED
+        ");
+        let error = verdict(several, 20)
+            .expect_err("one has failed")
+            .to_string();
+        assert_eq!(
+            error,
+            "1 of 20 scenarios failed: first-light; 14 more were not run, so that the logs of the one that failed stay"
+        );
+    }
+
+    #[test]
     fn what_is_skipped_has_not_passed() {
-        let skipped = ended(0, Ok(Verdict::Skipped("there is no pip".to_owned())));
+        let skipped = ended(0, 1, Ok(Verdict::Skipped("there is no pip".to_owned())));
         let json = serde_json::to_value(outcome(&skipped)).expect("JSON");
         assert_eq!(json["passed"], false);
         assert_eq!(json["skipped"], "there is no pip");

@@ -51,6 +51,7 @@ pub(super) fn run(args: &Args) -> Result<()> {
         directory: project::target_dir().join("bench-lab"),
         cluster: None,
         nodes: None,
+        times: 1,
         warm: false,
         keep: false,
         pause_on_failure: false,
