@@ -40,23 +40,32 @@ function replace(old, fresh) {
   });
 }
 
+const byName = (logs) => new Map([...logs].map((it) => [it.dataset.file, it]));
+
+// Logs come, grow, and go with a lab; those that are there stay as open as they are.
 function updateLogs(fresh) {
   const last = document.getElementById("logs-others");
+  for (const group of document.querySelectorAll(".logs")) {
+    if (!fresh.getElementById(group.id)) group.remove();
+  }
   for (const group of fresh.querySelectorAll(".logs")) {
     const mine = document.getElementById(group.id);
     if (!mine) {
       last.before(group);
       continue;
     }
-    const known = new Map([...mine.querySelectorAll("details")].map((it) => [it.dataset.file, it]));
-    for (const log of group.querySelectorAll("details")) {
-      const old = known.get(log.dataset.file);
-      if (!old) {
-        mine.append(log);
+    const [before, after] = [mine, group].map((it) => byName(it.querySelectorAll("details")));
+    for (const [file, old] of before) {
+      const log = after.get(file);
+      if (!log) {
+        old.remove();
         continue;
       }
       old.querySelector(".size").textContent = log.querySelector(".size").textContent;
       old.querySelector("pre").dataset.bytes = log.querySelector("pre").dataset.bytes;
+    }
+    for (const [file, log] of after) {
+      if (!before.has(file)) mine.append(log);
     }
   }
 }

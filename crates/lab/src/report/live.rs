@@ -2,7 +2,7 @@
 
 use std::net::TcpListener;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use anyhow::Result;
 use axum::Router;
@@ -23,7 +23,7 @@ const POLICY: &str = "default-src 'none'; style-src 'self' 'unsafe-inline'; scri
 
 /// Shows a lab at `http://127.0.0.1:PORT/`, of `listener`, as it is now: its machines and what befalls them, the stages
 /// that [`keep`](super::keep) tells of, and logs as they grow. It goes on when the lab has ended, and with the next lab
-/// of that name in that place, until the process ends.
+/// of that name, until the process ends.
 ///
 /// It only shows; nothing can be done to the lab with it. Requests that are not for this machine's own names are
 /// refused, so that no other site's page can read it.
@@ -32,7 +32,7 @@ const POLICY: &str = "default-src 'none'; style-src 'self' 'unsafe-inline'; scri
 /// When the lab does not answer at the beginning, or nobody can listen.
 pub fn serve(lab: &Attached, listener: TcpListener) -> Result<()> {
     let shown = Shown {
-        logs: lab.place()?.1,
+        logs: Mutex::new(lab.place()?.1),
         lab: lab.clone(),
         port: listener.local_addr()?.port(),
     };
@@ -51,19 +51,34 @@ pub fn serve(lab: &Attached, listener: TcpListener) -> Result<()> {
 /// What is shown, and where.
 struct Shown {
     lab: Attached,
-    logs: PathBuf,
+    /// Those of the lab that runs, or ran last.
+    logs: Mutex<PathBuf>,
     port: u16,
 }
 
 impl Shown {
     fn look(&self) -> Result<Moment> {
-        let material = Material::read(&self.logs)?;
+        let is_running = self.lab.is_running();
+        if is_running && let Ok((_, logs)) = self.lab.place() {
+            // The next lab of that name may have others.
+            *self.logs.lock().unwrap_or_else(PoisonError::into_inner) = logs;
+        }
+        let (kept, material) = (Kept::read(&self.logs()), self.material()?);
         Ok(Moment {
             lab: self.lab.name(),
-            now: self.lab.is_running().then(|| material.now()),
-            kept: Kept::read(&self.logs),
+            now: is_running.then(|| material.now()),
+            kept,
             material,
         })
+    }
+
+    fn material(&self) -> Result<Material> {
+        Material::read(&self.logs())
+    }
+
+    fn logs(&self) -> PathBuf {
+        let logs = self.logs.lock().unwrap_or_else(PoisonError::into_inner);
+        logs.clone()
     }
 
     fn is_meant(&self, request: &Request) -> bool {
@@ -148,7 +163,7 @@ async fn end(
     State(shown): State<Arc<Shown>>,
     Path(file): Path<String>,
 ) -> Result<Response, Unreadable> {
-    let material = Material::read(&shown.logs)?;
+    let material = shown.material()?;
     if file == "events.jsonl" {
         return Ok(html::happened(&material).into_response());
     }
@@ -163,7 +178,7 @@ async fn file(
     State(shown): State<Arc<Shown>>,
     Path(file): Path<String>,
 ) -> Result<Response, Unreadable> {
-    let material = Material::read(&shown.logs)?;
+    let material = shown.material()?;
     let Some(log) = material.log(&file) else {
         return Ok(unknown());
     };

@@ -44,7 +44,7 @@ impl Exhibit {
             lab: Attached {
                 dir: lab.path().to_owned(),
             },
-            logs: logs.path().to_owned(),
+            logs: Mutex::new(logs.path().to_owned()),
             port,
         };
         server.spawn(async move { axum::serve(listener, router(shown)).await });
@@ -269,7 +269,9 @@ fn a_browser_is_kept_up_to_date() {
     // It ends in the middle, and is shown to the end when that is known.
     drop(held);
     browser.wait_for("document.querySelector('.verdict').innerText === 'ended unfinished'");
+    fs::remove_file(logs.join("bramble-check.log")).expect("removed");
     write(&[run(Some(FAILURE))], logs).expect("written");
+    browser.wait_for("!document.querySelector('[data-file=\"bramble-check.log\"]')");
     browser.wait_for(
         "document.querySelector('#first-error')?.innerText.includes('worker1 is in trouble')",
     );
