@@ -22,7 +22,7 @@ use crate::launcher::containers::Containers;
 use crate::launcher::processes::{self, Processes};
 use crate::launcher::{Backend, Files, Launcher, Program, Started};
 use crate::qemu::{self, Sockets};
-use crate::report::Left;
+use crate::report::{Kept, Left};
 use crate::rundir::{Record, RunDir};
 use crate::switch::{GATEWAY, Switch};
 use crate::template::bases;
@@ -85,6 +85,7 @@ pub fn supervise(dir: &Path) -> Result<()> {
         cpu_of_the_ended: Duration::ZERO,
         sender,
     };
+    Kept::forget(&supervisor.definition.logs);
     supervisor.leave_word()?;
     let outcome = supervisor.start().and_then(|()| supervisor.serve(&inbox));
     supervisor.clear_away();

@@ -10,13 +10,13 @@ use super::Run;
 
 /// The file `runs.json`.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-pub(super) struct Kept {
+pub(crate) struct Kept {
     /// Whether no more will come of them.
     pub(super) is_over: bool,
     pub(super) runs: Vec<Run>,
 }
 
-/// Keeps what is known so far of `runs`, the last of which goes on, in a lab's `logs`, where [`serve`](super::serve) and
+/// Keeps what is known so far of `runs`, the last of which goes on, in the `logs` of a lab that has been started, where [`serve`](super::serve) and
 /// `cargo xtask vm page` find it. [`write`](super::write) keeps what came of them.
 ///
 /// # Errors
@@ -45,6 +45,12 @@ impl Kept {
         fs::write(&unnamed, serde_json::to_vec(self)?)
             .and_then(|()| fs::rename(&unnamed, &path))
             .with_context(|| format!("cannot write {}", path.display()))
+    }
+
+    /// Those of a lab that had the same logs before are nobody's.
+    pub(crate) fn forget(logs: &Path) {
+        // Mostly there is none.
+        let _ = fs::remove_file(logs.join(Kept::FILE));
     }
 
     /// `None` where nobody has said what is done with the lab.

@@ -31,7 +31,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::definition::Definition;
 use crate::trouble::Expected;
-use kept::Kept;
+pub(crate) use kept::Kept;
 pub use kept::keep;
 pub use live::serve;
 use material::Material;

@@ -146,6 +146,16 @@ fn a_lab_runs_or_has_ended() {
 }
 
 #[test]
+fn what_was_done_with_an_earlier_lab_is_forgotten() {
+    let dir = logs();
+    keep(&[half_done()], dir.path()).expect("kept");
+    assert!(Kept::read(dir.path()).is_some_and(|kept| kept.runs == [half_done()]));
+    Kept::forget(dir.path());
+    assert_eq!(Kept::read(dir.path()), None);
+    Kept::forget(dir.path());
+}
+
+#[test]
 fn only_this_machine_is_shown_only_logs() {
     let (exhibit, _held) = Exhibit::open();
     let own = exhibit.url.replace("http://127.0.0.1", "localhost");
