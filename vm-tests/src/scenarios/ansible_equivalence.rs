@@ -54,6 +54,9 @@ const LEFT_TO_HANDS: [&str; 9] = [
     "reboot",
 ];
 
+/// Nor does it know of the program that bramble has start containers.
+const MISSING: &str = "not installed: crun";
+
 fn run(rehearsal: &mut Rehearsal) -> Result<()> {
     let Rehearsal {
         report,
@@ -122,20 +125,33 @@ fn run(rehearsal: &mut Rehearsal) -> Result<()> {
     })?;
     report.stage("bramble finds what it left", |stage| {
         let drifted = drift(operator, bench, BY_HAND_WRITTEN)?;
-        let more: Vec<&String> = drifted
-            .iter()
-            .filter(|id| !LEFT_TO_HANDS.contains(&id.as_str()))
-            .collect();
+        let more: Vec<&Drift> = drifted.iter().filter(|it| !it.is_left_to_hands()).collect();
         ensure!(more.is_empty(), "the playbook had set {more:?}");
-        stage.note(drifted.join(", "));
+        let ids: Vec<&str> = drifted.iter().map(|it| it.id.as_str()).collect();
+        stage.note(ids.join(", "));
         Ok(())
     })?;
     pipeline::provision(report, operator, &bench.programs)?;
     pipeline::provision_again(report, operator, &bench.programs)
 }
 
-/// What `bramble drift` shows on a node, by the titles of resources.
-fn drift(operator: &Operator, bench: &crate::scenario::Bench, node: &str) -> Result<Vec<String>> {
+/// What `bramble drift` shows of a resource.
+#[derive(Debug, PartialEq, Eq)]
+struct Drift {
+    /// The resource's title.
+    id: String,
+    reason: String,
+}
+
+impl Drift {
+    fn is_left_to_hands(&self) -> bool {
+        let id = self.id.as_str();
+        LEFT_TO_HANDS.contains(&id) || (id == "packages" && self.reason == MISSING)
+    }
+}
+
+/// What `bramble drift` shows on a node.
+fn drift(operator: &Operator, bench: &crate::scenario::Bench, node: &str) -> Result<Vec<Drift>> {
     let program = bench.programs.node.display().to_string();
     let mut found = Found::default();
     let outcome = operator.follow(
@@ -160,7 +176,7 @@ fn drift(operator: &Operator, bench: &crate::scenario::Bench, node: &str) -> Res
 /// What `bramble drift` has said so far.
 #[derive(Debug, Default, PartialEq, Eq)]
 struct Found {
-    drifted: Vec<String>,
+    drifted: Vec<Drift>,
     /// It has looked at everything.
     ended: bool,
 }
@@ -169,8 +185,11 @@ impl Found {
     fn take(&mut self, line: &str) {
         let event: Value = serde_json::from_str(line).unwrap_or_default();
         if event["outcome"] == "would-change" {
-            let id = event["id"].as_str().unwrap_or_default();
-            self.drifted.push(id.to_owned());
+            let text = |key: &str| event[key].as_str().unwrap_or_default().to_owned();
+            self.drifted.push(Drift {
+                id: text("id"),
+                reason: text("reason"),
+            });
         }
         self.ended |= event["event"] == "end" && event["failed"] == 0;
     }
@@ -216,11 +235,22 @@ mod tests {
         ] {
             let mut found = Found::default();
             lines.iter().for_each(|line| found.take(line));
-            assert_eq!(
-                (found.drifted, found.ended),
-                (ids.iter().map(|id| (*id).to_owned()).collect(), ended),
-                "{lines:?}"
-            );
+            let drifted: Vec<&str> = found.drifted.iter().map(|it| it.id.as_str()).collect();
+            assert_eq!((drifted, found.ended), (ids, ended), "{lines:?}");
+        }
+    }
+
+    #[test]
+    fn hands_leave_one_package_out_and_no_other() {
+        for (id, reason, is_left) in [
+            ("hostname", "another", true),
+            ("packages", "not installed: crun", true),
+            ("packages", "not installed: crun, vim", false),
+            ("docker.service", "it does not run", false),
+        ] {
+            let (id, reason) = (id.to_owned(), reason.to_owned());
+            let drift = Drift { id, reason };
+            assert_eq!(drift.is_left_to_hands(), is_left, "{drift:?}");
         }
     }
 }

@@ -25,8 +25,13 @@ const BOOT: &str = "cat /proc/sys/kernel/random/boot_id";
 /// Something to remember.
 const NOTE: &str = "/var/lib/bramble-lab/note";
 
-/// What a machine has noted lately: by then, that it was asked for this.
-const JOURNAL: &[&str] = &["sudo", "journalctl", "--quiet", "--lines=5"];
+/// What a machine has noted of who was root there, once all has been noted: by then, that it was asked for this.
+const JOURNAL: &[&str] = &[
+    "sudo",
+    "sh",
+    "-c",
+    "journalctl --sync && journalctl --quiet --lines=5 _COMM=sudo",
+];
 
 fn run(rehearsal: &mut Rehearsal) -> Result<()> {
     let (report, operator, nodes) = (
