@@ -66,6 +66,7 @@ const PATIENCE: Duration = Duration::from_secs(10 * 60);
 impl Attached {
     /// Saves the whole lab in the directory `dir`, which is made. Its machines stand still meanwhile, for some seconds,
     /// and then go on, with clocks that are as late ([`Lab::set_clocks`]). What is being typed at a console goes on, too.
+    /// A checkpoint that is to be made anew is removed by whoever made it, as directories are.
     ///
     /// # Errors
     /// When `dir` is there already; when a machine is off or on the board of a Pi, or something has befallen one; or when

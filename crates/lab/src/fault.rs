@@ -26,7 +26,8 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 /// Something that befalls one machine, until it is cleared. A machine has at most one of each kind at a time: a
-/// later one takes the place of an earlier one.
+/// later one takes the place of an earlier one. What befalls what it sends and what befalls what it receives are two
+/// kinds, and [`Direction::Both`] is both of them; each other machine that it does not hear is one more.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", tag = "fault")]
 pub enum Fault {
@@ -45,7 +46,7 @@ pub enum Fault {
     /// Its cable is pulled: it sees no carrier.
     Unplugged,
     /// It stands still, and goes on as if no time had passed, but for what others did meanwhile. From then on its clock is
-    /// behind by as long as it stood.
+    /// behind by as long as it stood, until [`Lab::set_clocks`](crate::Lab::set_clocks).
     Frozen,
     /// Its power is cut: what it had not written to its disk is gone. When cleared, it boots from that disk.
     PowerCut,

@@ -53,21 +53,24 @@ impl Guest {
         &self.name
     }
 
-    /// Has root run a shell command of one line, and returns what it wrote to either output.
+    /// Has root run a shell command of one line, and returns what it wrote to either output, as [`Attached::type_in`]
+    /// does: a machine that boots is waited for, and so is one that stands still, for five minutes at most.
     ///
     /// # Errors
-    /// When it fails, with what it wrote; when it has not ended after five minutes, or nobody answers at the console, as
-    /// of a machine that is off, which takes ten seconds to be sure of.
+    /// When it fails, with what it wrote; when it has not ended after five minutes; when a machine of the lab is in trouble
+    /// that nobody expected, at once, while the command goes on; or nobody answers at the console, as of a machine that is
+    /// off, which takes ten seconds to be sure of.
     pub fn run(&self, command: &str) -> Result<String> {
-        self.attached.type_in(&self.name, command)
+        let typed = self.typed(command)?;
+        self.succeeded(typed, || format!("`{command}` failed"))
     }
 
     /// As [`Guest::run`], of a command that is to fail. Returns what it wrote.
     ///
     /// # Errors
-    /// When it succeeds; when it has not ended after five minutes, or nobody answers at the console.
+    /// When it succeeds; otherwise as [`Guest::run`].
     pub fn fails(&self, command: &str) -> Result<String> {
-        match self.attached.type_for(&self.name, command)? {
+        match self.typed(command)? {
             (0, output) => bail!(
                 "`{command}` was to fail on {} and has not: {}",
                 self.name,
@@ -86,13 +89,7 @@ impl Guest {
         let begin = Instant::now();
         loop {
             let left = patience.saturating_sub(begin.elapsed()).as_secs();
-            let (lab, name) = (self.attached.clone(), self.name.clone());
-            let attempts = attempts(command, left.min(TURN));
-            // What is typed goes on, should there be trouble: nobody waits for it then.
-            let typed = self
-                .watch
-                .unless_trouble(move || lab.type_for(&name, &attempts))??;
-            match typed {
+            match self.typed(&attempts(command, left.min(TURN)))? {
                 (0, output) => return Ok(output),
                 (code, output) if begin.elapsed() >= patience => bail!(
                     "`{command}` has not succeeded on {} in {} s; at last it failed with exit code {code} and {}",
@@ -113,17 +110,15 @@ impl Guest {
     /// # Errors
     /// When it has failed, with its last lines in the journal; otherwise as [`Guest::until`].
     pub fn until_active(&self, unit: &str, patience: Duration) -> Result<()> {
-        let unit = quoted(unit);
-        let state = self.until(
-            &format!(
-                "s=$(systemctl is-active -- {unit}); echo $s; [ $s = active ] || [ $s = failed ]"
-            ),
-            patience,
-        )?;
+        let state = self
+            .until(&settled(unit), patience)
+            .with_context(|| format!("{unit} is not active on {}", self.name))?;
         if state.trim() == "active" {
             return Ok(());
         }
-        let said = self.run(&format!("journalctl -q -n 10 -u {unit}"))?;
+        // That it has failed may be trouble that nobody expected; why it has is worth more.
+        let journal = format!("journalctl -q -n 10 -u {}", quoted(unit));
+        let said = self.attached.type_in(&self.name, &journal)?;
         bail!("{unit} has failed on {}:\n{}", self.name, said.trim_end())
     }
 
@@ -150,13 +145,15 @@ impl Guest {
             "{path} has {} bytes, and a console takes {MOST} of a file",
             contents.len()
         );
-        let path = quoted(path);
-        self.run(&format!(
-            "mkdir -p -- \"$(dirname -- {path})\" && : > {path}"
-        ))?;
-        for piece in contents.chunks(LINE) {
+        let file = quoted(path);
+        let begins = format!("mkdir -p -- \"$(dirname -- {file})\" && : > {file}");
+        let pieces = contents.chunks(LINE).map(|piece| {
             let text = BASE64.encode(piece);
-            self.run(&format!("echo {text} | base64 -d >> {path}"))?;
+            format!("echo {text} | base64 -d >> {file}")
+        });
+        for command in [begins].into_iter().chain(pieces) {
+            let typed = self.typed(&command)?;
+            self.succeeded(typed, || format!("{path} cannot be written"))?;
         }
         Ok(())
     }
@@ -166,10 +163,10 @@ impl Guest {
     /// # Errors
     /// When it is larger, is not there or cannot be read.
     pub fn read(&self, path: &str) -> Result<Vec<u8>> {
-        let path = quoted(path);
         // A pipe would hide that the first of its programs failed.
-        let head = format!("head -c {} -- {path}", MOST + 1);
-        let text = self.run(&format!("{head} > /dev/null && {head} | base64 -w 0"))?;
+        let head = format!("head -c {} -- {}", MOST + 1, quoted(path));
+        let typed = self.typed(&format!("{head} > /dev/null && {head} | base64 -w 0"))?;
+        let text = self.succeeded(typed, || format!("{path} cannot be read"))?;
         let bytes = BASE64
             .decode(text.trim())
             .with_context(|| format!("{} did not give {path} whole: {text}", self.name))?;
@@ -197,7 +194,8 @@ impl Guest {
         self.attached.inflict_for(&self.name, fault, lasting)
     }
 
-    /// Clears all that has befallen it. See [`Guest::loses_power`] for a power cut that is waited for.
+    /// Clears all that has befallen it. Without power it boots then, which [`Guest::run`] waits for; a power cut that is
+    /// waited for is [`Guest::loses_power`]. The clock of one that stood still is behind: [`Lab::set_clocks`].
     ///
     /// # Errors
     /// As [`Attached::clear`].
@@ -240,9 +238,32 @@ impl Guest {
         }
     }
 
-    /// How it is, as far as it has told.
+    /// How it is, as far as it has told; `Starting`, of one that the lab has not got.
     pub fn condition(&self) -> Condition {
         self.watch.machines().remove(&self.name).unwrap_or_default()
+    }
+
+    /// The exit code of a command, and what it wrote; unless there is trouble.
+    fn typed(&self, command: &str) -> Result<(i32, String)> {
+        let (lab, name, command) = (self.attached.clone(), self.name.clone(), command.to_owned());
+        // What is typed goes on, should there be trouble: nobody waits for it then.
+        self.watch
+            .unless_trouble(move || lab.type_for(&name, &command))?
+    }
+
+    fn succeeded(
+        &self,
+        (code, output): (i32, String),
+        what: impl FnOnce() -> String,
+    ) -> Result<String> {
+        ensure!(
+            code == 0,
+            "{} on {} with exit code {code}: {}",
+            what(),
+            self.name,
+            output.trim()
+        );
+        Ok(output)
     }
 
     fn until_it_is(&self, patience: Duration, enough: impl Fn(&Condition) -> bool) -> Result<()> {
@@ -264,8 +285,18 @@ fn attempts(command: &str, seconds: u64) -> String {
     let command = quoted(command);
     format!(
         "now() {{ cut -d. -f1 /proc/uptime; }}; end=$(($(now) + {seconds})); \
-         until o=$(sh -c {command} 2>&1); do code=$?; \
-         [ $(now) -lt $end ] || {{ printf '%s\\n' \"$o\"; exit $code; }}; sleep 1; done; printf '%s\\n' \"$o\""
+         until o=$(sh -c {command} 2>&1; code=$?; echo .; exit $code); do code=$?; \
+         [ $(now) -lt $end ] || {{ printf %s \"${{o%.}}\"; exit $code; }}; sleep 1; done; printf %s \"${{o%.}}\""
+    )
+}
+
+/// Says how a unit is, and succeeds when that will not change by itself.
+fn settled(unit: &str) -> String {
+    let unit = quoted(unit);
+    format!(
+        "s=$(systemctl is-active -- {unit}); \
+         [ \"$(systemctl show -P LoadState -- {unit})\" != not-found ] || s='no unit of that name'; \
+         echo \"$s\"; [ \"$s\" = active ] || [ \"$s\" = failed ]"
     )
 }
 
@@ -303,7 +334,19 @@ mod tests {
 
     #[test]
     fn attempts_end_with_the_first_that_succeeds_or_with_why_the_last_failed() {
-        assert_eq!(sh(&attempts("echo it\\'s", 0)), (true, "it's\n".to_owned()));
+        // A shell would have lost the ends of lines.
+        for (command, output) in [
+            ("echo it\\'s", "it's\n"),
+            ("true", ""),
+            ("printf x", "x"),
+            ("printf 'x\\n\\n'", "x\n\n"),
+        ] {
+            assert_eq!(
+                sh(&attempts(command, 0)),
+                (true, output.to_owned()),
+                "{command}"
+            );
+        }
         assert_eq!(
             sh(&attempts("echo bad >&2; exit 3", 0)),
             (false, "bad\n".to_owned())

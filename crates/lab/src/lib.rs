@@ -35,14 +35,16 @@
 //! [`Fault`] is the list: links that are cut, slow or lossy in one direction or both, pairs of machines that do not
 //! hear each other, pulled cables, power cuts, machines that stand still, clocks that jump, disks that are full,
 //! read-only or slow. [`Attached::inflict`] has one befall a machine, [`Attached::clear`] clears all that has befallen
-//! it; what has, is in [`Attached::afflictions`]. The household's machine, and the gateway's link, are no exceptions.
+//! it; what has, is in [`Attached::afflictions`]. The household's machine is no exception; of the gateway, which is no
+//! machine, only the link can suffer.
 //!
 //! # When something goes wrong
 //!
 //! A kernel panic or oops, a process that is killed for want of memory, a lockup, a unit that fails, a QEMU that ends:
-//! any of these makes [`Lab::wait`] and [`Lab::down`] fail, in the machine's own words, unless [`Watch::expect`] said
-//! that it is part of the plan. Whoever does something else meanwhile asks [`Watch::check`], or has a thread sit in
-//! [`Watch::wait_for_trouble`].
+//! any of these makes [`Lab::wait`], [`Lab::down`], [`Watch::until`] and all of a [`Guest`]'s verbs that run something or wait
+//! for something fail at once, in the machine's own words, unless [`Watch::expect`] said that it is part of the plan.
+//! ([`Run::expected`](report::Run::expected) says so to the page.) Whoever does something else meanwhile asks [`Watch::check`],
+//! or has a thread sit in [`Watch::wait_for_trouble`].
 //!
 //! Everything that is said lies in [`Definition::logs`] as it happens: `MACHINE.console.log`, `MACHINE.qmp.jsonl`,
 //! `MACHINE.qemu.log`, `events.jsonl` ([`Event`], a line each). [`Attached::collect`] adds the journals and the last frames of
@@ -92,7 +94,7 @@
 //!         .machine("bob", &template);
 //!     let mut run = Run::begin("bob loses his power");
 //!     let lab = pair.launch(&supervisor)?;
-//!     let outcome = scenario(&lab);
+//!     let outcome = run.stage("a day of bob's", &pair.logs(), || scenario(&lab));
 //!     if outcome.is_err() {
 //!         lab.attached().collect()?;
 //!     }

@@ -12,7 +12,7 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use bramble_store::{Lease, Store};
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
@@ -49,6 +49,11 @@ const SAMPLE: Duration = Duration::from_secs(15);
 /// # Errors
 /// When the definition cannot be read or the lab cannot be set up. Everything is cleared away all the same.
 pub fn supervise(dir: &Path) -> Result<()> {
+    ensure!(
+        dir.is_dir(),
+        "{} is no lab's directory: a supervisor is called by Lab::launch, which names one last",
+        dir.display()
+    );
     let dir = RunDir::hold(dir.to_owned())?;
     let mut definition = String::new();
     io::stdin()
@@ -308,6 +313,15 @@ mod tests {
 
     use super::*;
     use crate::definition::{Board, Machine};
+
+    #[test]
+    fn only_a_lab_is_supervised() {
+        let error = supervise(Path::new("--quiet")).expect_err("no directory");
+        assert!(
+            error.to_string().contains("--quiet is no lab's directory"),
+            "{error}"
+        );
+    }
 
     #[test]
     fn what_machines_run_from_stays_until_their_lab_ends() {

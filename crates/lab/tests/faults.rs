@@ -91,15 +91,16 @@ fn what_was_to_last_for_a_while_is_over_then() {
 fn what_cannot_be_is_refused_and_not_in_force() {
     let (_logs, lab) = lab("refused");
     let lab = lab.attached();
-    let apart = Fault::Apart {
-        from: "worker9".to_owned(),
+    let apart = |from: &str| Fault::Apart {
+        from: from.to_owned(),
     };
     for (machine, fault, why) in [
-        ("worker9", Fault::cut(), "no machine worker9, only gateway"),
+        ("worker9", Fault::cut(), "no machine worker9"),
         ("worker9", Fault::PowerCut, "no machine worker9"),
-        ("gateway", apart, "no machine worker9, only gateway"),
+        ("gateway", apart("worker9"), "no machine worker9"),
+        ("gateway", apart("gateway"), "apart from itself"),
         // It is the way in, and no machine.
-        ("gateway", Fault::Frozen, "no machine gateway"),
+        ("gateway", Fault::Frozen, "its link is all"),
     ] {
         let refused = lab.inflict(machine, &fault).expect_err("refused");
         assert!(refused.to_string().contains(why), "{refused}");

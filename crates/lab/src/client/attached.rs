@@ -160,7 +160,7 @@ impl Attached {
     }
 
     /// Clears everything that has befallen a machine. If its power was cut, it boots when this returns;
-    /// [`Lab::wait`] for [`ONLINE`](crate::guest::ONLINE) tells when it is back.
+    /// [`Lab::wait`](crate::Lab::wait) for [`ONLINE`](crate::guest::ONLINE) tells when it is back.
     ///
     /// # Errors
     /// When there is no such machine, or something cannot be cleared.

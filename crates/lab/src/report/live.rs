@@ -23,7 +23,21 @@ const POLICY: &str = "default-src 'none'; style-src 'self' 'unsafe-inline'; scri
 
 /// Shows a lab at `http://127.0.0.1:PORT/`, of `listener`, as it is now: its machines and what befalls them, the stages
 /// that [`keep`](super::keep) tells of, and logs as they grow. It goes on when the lab has ended, and with the next lab
-/// of that name, until the process ends.
+/// of that name: it does not return until the process ends, and is best given a thread.
+///
+/// ```no_run
+/// # fn show(lab: &bramble_lab::Lab) -> anyhow::Result<()> {
+/// let listener = std::net::TcpListener::bind("127.0.0.1:0")?;
+/// eprintln!("see http://{}/", listener.local_addr()?);
+/// let attached = lab.attached().clone();
+/// std::thread::spawn(move || {
+///     if let Err(error) = bramble_lab::report::serve(&attached, listener) {
+///         eprintln!("there is no page: {error:#}");
+///     }
+/// });
+/// # Ok(())
+/// # }
+/// ```
 ///
 /// It only shows; nothing can be done to the lab with it. Requests that are not for this machine's own names are
 /// refused, so that no other site's page can read it.

@@ -9,8 +9,8 @@
 //!
 //! let logs = Path::new("target/example/logs");
 //! let mut run = Run::begin("bob loses his power");
-//! report::keep(std::slice::from_ref(&run), logs)?; // for whoever looks on
-//! run.failure = Some("bob did not come back".to_owned());
+//! let outcome = run.stage("bob's power", logs, || anyhow::bail!("he did not come back"));
+//! run.failure = outcome.err().map(|error: anyhow::Error| format!("{error:#}"));
 //! let page = report::write(&[run], logs)?;
 //! println!("see {}", page.display());
 //! # Ok::<(), anyhow::Error>(())
@@ -24,6 +24,7 @@ mod times;
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::slice;
 use std::time::SystemTime;
 
 use anyhow::{Context, Result};
@@ -68,6 +69,36 @@ impl Run {
             stages: Vec::new(),
             began: SystemTime::now(),
         }
+    }
+
+    /// Does a part of it. Whoever looks on ([`keep`]) at the lab that has `logs` is told when it begins, and what came of
+    /// it; that nobody could be told, as where no lab has been started there, is no matter.
+    ///
+    /// # Errors
+    /// That of `work`.
+    pub fn stage<T>(
+        &mut self,
+        name: &str,
+        logs: &Path,
+        work: impl FnOnce() -> Result<T>,
+    ) -> Result<T> {
+        let start = self.began.elapsed().unwrap_or_default();
+        let number = self.stages.len();
+        self.stages.push(Stage {
+            name: name.to_owned(),
+            start: start.as_secs_f64(),
+            is_running: true,
+            ..Stage::default()
+        });
+        let _ = keep(slice::from_ref(self), logs);
+        let outcome = work();
+        let taken = self.began.elapsed().unwrap_or_default() - start;
+        let stage = &mut self.stages[number];
+        stage.is_running = false;
+        stage.seconds = taken.as_secs_f64();
+        stage.failure = outcome.as_ref().err().map(|error| format!("{error:#}"));
+        let _ = keep(slice::from_ref(self), logs);
+        outcome
     }
 }
 

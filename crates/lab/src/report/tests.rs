@@ -234,6 +234,38 @@ fn trouble_that_is_part_of_the_plan_alarms_nobody() {
 }
 
 #[test]
+fn a_run_is_told_of_by_stages() {
+    let dir = logs();
+    let kept = || Kept::read(dir.path()).expect("kept").runs;
+    let mut run = Run::begin("bob loses his power");
+    let found = run.stage("power", dir.path(), || {
+        assert!(kept()[0].stages[0].is_running);
+        anyhow::Ok(42)
+    });
+    assert_eq!(found.expect("it succeeds"), 42);
+    let lost = run.stage("clock", dir.path(), || -> Result<()> {
+        anyhow::bail!("it is behind")
+    });
+    assert_eq!(lost.expect_err("it fails").to_string(), "it is behind");
+    assert_eq!(kept(), [run.clone()]);
+    let told: Vec<_> = run
+        .stages
+        .iter()
+        .map(|it| (it.name.as_str(), it.is_running, it.failure.as_deref()))
+        .collect();
+    assert_eq!(
+        told,
+        [
+            ("power", false, None),
+            ("clock", false, Some("it is behind"))
+        ]
+    );
+    // Where nobody looks on, nobody is told.
+    run.stage("alone", &dir.path().join("nowhere"), || anyhow::Ok(()))
+        .expect("it succeeds");
+}
+
+#[test]
 fn a_page_needs_a_lab() {
     let dir = tempfile::tempdir().expect("a directory");
     let error = write(&[Run::begin("nothing")], dir.path()).expect_err("no lab");

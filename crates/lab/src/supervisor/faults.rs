@@ -5,7 +5,7 @@ use std::sync::mpsc::{Sender, channel};
 use std::thread;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow, bail};
 
 use super::machines::Running;
 use super::requests::{Answer, failed};
@@ -149,6 +149,9 @@ impl Supervisor {
                 let done_so = self.switch.impair(machine, direction, impairment);
                 done(done_so.with_context(no_port));
             }
+            Deed::Apart(from, true) if from == machine => {
+                done(Err(anyhow!("{machine} cannot be apart from itself")));
+            }
             Deed::Apart(from, apart) => {
                 let done_so = self.switch.part([machine, &from], apart);
                 let missing = match self.machines.contains_key(machine) || machine == GATEWAY {
@@ -174,7 +177,7 @@ impl Supervisor {
                 Ok(running) => drop(thread::spawn(move || {
                     let outcome = match running.typing.run(&running.console, &command) {
                         Ok((0, _)) => Ok(()),
-                        Ok((code, output)) => Err(anyhow::anyhow!(
+                        Ok((code, output)) => Err(anyhow!(
                             "`{command}` failed with exit code {code}: {}",
                             output.trim()
                         )),
@@ -194,8 +197,16 @@ impl Supervisor {
     }
 
     fn no_such_machine(&self, machine: &str) -> String {
-        let names: Vec<&str> = self.machines.keys().map(String::as_str).collect();
-        format!("there is no machine {machine}, only {}", names.join(", "))
+        if machine == GATEWAY && self.machines.contains_key(GATEWAY) {
+            return "the gateway is no machine: its link is all that anything can befall"
+                .to_owned();
+        }
+        let names = self.machines.keys().map(String::as_str);
+        let names: Vec<&str> = names.filter(|name| *name != GATEWAY).collect();
+        match names.is_empty() {
+            true => format!("there is no machine {machine}"),
+            false => format!("there is no machine {machine}, only {}", names.join(", ")),
+        }
     }
 
     pub(super) fn unknown(&self, machine: &str) -> Answer {
