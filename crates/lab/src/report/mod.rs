@@ -9,8 +9,9 @@
 //!
 //! let logs = Path::new("target/example/logs");
 //! let mut run = Run::begin("bob loses his power");
-//! let outcome = run.stage("bob's power", logs, || anyhow::bail!("he did not come back"));
-//! run.failure = outcome.err().map(|error: anyhow::Error| format!("{error:#}"));
+//! let comes_back = || -> anyhow::Result<()> { anyhow::bail!("he did not come back") };
+//! let outcome = run.stage("bob's power", logs, comes_back);
+//! run.failure = outcome.err().map(|error| format!("{error:#}"));
 //! let page = report::write(&[run], logs)?;
 //! println!("see {}", page.display());
 //! # Ok::<(), anyhow::Error>(())
