@@ -19,7 +19,7 @@ pub(super) const SCENARIO: Scenario = Scenario {
     cluster: BY_HAND,
     nodes: THREE,
     stock: Stock::All,
-    measured: Some(1960),
+    measured: Some(1557),
     expects: &[],
     on: On::NewMachines(run),
 };
