@@ -80,11 +80,11 @@ impl Report {
     }
 
     fn tell(&self) {
-        let stages = lock(&self.stages).clone();
+        // Held, so that what is told last is the latest.
         if let Some(onlookers) = lock(&self.onlookers).as_mut()
             && let Some(run) = onlookers.runs.last_mut()
         {
-            run.stages = stages;
+            run.stages = lock(&self.stages).clone();
             // The run is what matters, whoever sees it.
             let _ = page::keep(&onlookers.runs, &onlookers.logs);
         }

@@ -16,8 +16,8 @@ pub(crate) struct Kept {
     pub(super) runs: Vec<Run>,
 }
 
-/// Keeps what is known so far of `runs`, the last of which goes on, in the `logs` of a lab that has been started, where [`serve`](super::serve) and
-/// `cargo xtask vm page` find it. [`write`](super::write) keeps what came of them.
+/// Keeps what is known so far of `runs`, the last of which goes on, in the `logs` of a lab that has been started, where
+/// [`serve`](super::serve) and `cargo xtask vm page` find it. [`write`](super::write) keeps what came of them.
 ///
 /// # Errors
 /// When it cannot be written.
