@@ -140,7 +140,7 @@ pub struct Recipe {
 
 /// The root file system of every node: Debian's essential packages, systemd with its network and name services, OpenSSH's
 /// server, Docker's engine, which is not started, `iproute2`, an NFS client, and BusyBox. What is not there under its own
-/// name may be in BusyBox: `busybox ping`. The shell is dash, and bash and (m)awk are there.
+/// name may be in BusyBox: `busybox ping`. The shell is dash, and bash and mawk are there.
 pub fn node() -> Recipe {
     Recipe {
         name: "rootfs-node",

@@ -38,8 +38,8 @@ use faults::{Ending, InForce};
 use machines::Running;
 use requests::Answer;
 
-/// How often the lab's memory is looked at where nobody asks, to know its peak. It costs 14 ms a machine, for which that
-/// machine may stand still.
+/// How often the lab's memory is looked at where nobody asks, to know its peak. It costs 14 ms of a processor for each
+/// machine.
 const SAMPLE: Duration = Duration::from_secs(15);
 
 /// Runs the lab whose definition is the first line of standard input, with its sockets in `dir`, until it is

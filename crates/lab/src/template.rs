@@ -111,7 +111,7 @@ impl Template {
 
     /// As [`Template::get`], with disk, kernel and initramfs made of a root file system, or taken from the store.
     /// `size` is memory in MiB, and CPUs; `name` is part of what the store knows it by. Of a root file system, a name or a
-    /// size that is new, a machine is booted, which takes half a minute to two; `node` and (768, 1) are `vm-test`'s.
+    /// size that is new, a machine is booted first; `node` and (768, 1) are `vm-test`'s.
     ///
     /// # Errors
     /// When they cannot be made, or the machine does not boot.

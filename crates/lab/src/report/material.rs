@@ -71,7 +71,11 @@ impl Material {
         let mut files: Vec<_> = fs::read_dir(logs)?.flatten().collect();
         files.sort_by_key(fs::DirEntry::file_name);
         for file in files {
-            let (path, bytes) = (file.path(), file.metadata()?.len());
+            // One that has another name by now, or none, is found the next time.
+            let Ok(metadata) = file.metadata() else {
+                continue;
+            };
+            let (path, bytes) = (file.path(), metadata.len());
             let file = file.file_name().to_string_lossy().into_owned();
             if file.ends_with(".log") || file.ends_with(".qmp.jsonl") {
                 material.logs.push(Log { path, file, bytes });

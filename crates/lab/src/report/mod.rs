@@ -26,7 +26,7 @@ mod times;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::slice;
-use std::time::SystemTime;
+use std::time::{Instant, SystemTime};
 
 use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
@@ -83,7 +83,7 @@ impl Run {
         logs: &Path,
         work: impl FnOnce() -> Result<T>,
     ) -> Result<T> {
-        let start = self.began.elapsed().unwrap_or_default();
+        let (start, begin) = (self.began.elapsed().unwrap_or_default(), Instant::now());
         let number = self.stages.len();
         self.stages.push(Stage {
             name: name.to_owned(),
@@ -93,10 +93,9 @@ impl Run {
         });
         let _ = keep(slice::from_ref(self), logs);
         let outcome = work();
-        let taken = self.began.elapsed().unwrap_or_default() - start;
         let stage = &mut self.stages[number];
         stage.is_running = false;
-        stage.seconds = taken.as_secs_f64();
+        stage.seconds = begin.elapsed().as_secs_f64();
         stage.failure = outcome.as_ref().err().map(|error| format!("{error:#}"));
         let _ = keep(slice::from_ref(self), logs);
         outcome
