@@ -127,11 +127,12 @@ impl State for WaitOnline {
     }
 
     fn apply(&self, system: &System) -> Result<(), Error> {
-        // It matters at the next boot only, and a reload takes seconds on a busy node.
+        // It matters at the next boot only, and a reload takes seconds on a busy node. On files alone: had systemd done it,
+        // it would say of every unit that it wants to be reloaded.
         system
             .run(&CommandLine::new(
                 "systemctl",
-                ["enable", "--no-reload", wait_unit(system)?],
+                ["--root=/", "enable", wait_unit(system)?],
             ))
             .map(drop)
     }
