@@ -236,10 +236,12 @@ pub enum Request {
         /// It is cleared after so long; only when asked for, if `None`.
         lasting: Option<Duration>,
     },
-    /// Clears everything that has befallen a machine.
+    /// Clears what has befallen a machine.
     Clear {
         /// Whose.
         machine: String,
+        /// What is of this one's kind; everything, if `None`.
+        like: Option<Fault>,
     },
     /// Asks what is in force.
     Afflictions,

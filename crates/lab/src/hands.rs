@@ -203,6 +203,14 @@ impl Guest {
         self.attached.clear(&self.name)
     }
 
+    /// Clears what is of this kind, and leaves what else has befallen it.
+    ///
+    /// # Errors
+    /// As [`Attached::clear_one`].
+    pub fn recovers_from(&self, fault: &Fault) -> Result<()> {
+        self.attached.clear_one(&self.name, fault)
+    }
+
     /// Cuts its power for so long, and returns when it has booted from its disk and is online again. That it said so is
     /// still news to [`Lab::wait`].
     ///

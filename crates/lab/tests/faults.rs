@@ -77,6 +77,36 @@ fn what_befalls_a_link_is_in_force_until_it_is_cleared() {
 }
 
 #[test]
+fn one_is_cleared_and_the_others_stay() {
+    let (_logs, lab) = lab("one");
+    let lab = lab.attached();
+    let in_force = || -> Vec<Fault> {
+        let all = lab.afflictions().expect("a list");
+        all.into_iter().map(|it| it.fault).collect()
+    };
+    for direction in [Direction::To, Direction::From] {
+        lab.inflict("gateway", &slow(direction)).expect("inflicted");
+    }
+    // Of the same kind, whatever its figures.
+    let to = Fault::Link {
+        direction: Direction::To,
+        impairment: Impairment::default(),
+    };
+    lab.clear_one("gateway", &to).expect("cleared");
+    assert_eq!(in_force(), [slow(Direction::From)]);
+    for (fault, why) in [
+        (to, "does not suffer from that: link, to only"),
+        (Fault::Frozen, "does not suffer from that: frozen"),
+    ] {
+        let refused = lab.clear_one("gateway", &fault).expect_err("refused");
+        assert!(refused.to_string().contains(why), "{refused}");
+    }
+    assert_eq!(in_force(), [slow(Direction::From)]);
+    lab.clear_one("gateway", &Fault::cut()).expect("cleared");
+    assert!(in_force().is_empty());
+}
+
+#[test]
 fn what_was_to_last_for_a_while_is_over_then() {
     let (_logs, lab) = lab("for-a-while");
     let lab = lab.attached();

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 use bramble_lab::{Affliction, Attached, Direction, Fault, Impairment, Rate, Share};
 use clap::ArgGroup;
 
@@ -27,6 +27,7 @@ Examples:
   cargo xtask vm fault worker3 --clock=-1h
   cargo xtask vm fault household --disk-slow 200000
   cargo xtask vm fault worker3 --clear
+  cargo xtask vm fault worker3 --clear link
   cargo xtask vm fault
 
 `household` is router and NAS; `gateway` is this machine's way onto the network."
@@ -92,15 +93,45 @@ pub(super) struct Args {
     #[arg(long, value_name = "BYTES", value_parser = clap::value_parser!(u64).range(1..))]
     disk_slow: Option<u64>,
 
-    /// Clear all that has befallen it
-    #[arg(long, conflicts_with_all = ["link", "other"])]
-    clear: bool,
+    /// Clear all that has befallen it, or what is of one kind
+    #[arg(long, value_name = "KIND", num_args = 0..=1, conflicts_with_all = ["link", "other"])]
+    clear: Option<Option<Kind>>,
     /// Clear what has no time of its own after this one
     #[arg(long = "for", value_name = "TIME")]
     lasting: Option<humantime::Duration>,
     /// Show what is in force as JSON
     #[arg(long)]
     json: bool,
+}
+
+/// What can be cleared by itself; called as what inflicts it.
+#[derive(Debug, Clone, Copy, PartialEq, clap::ValueEnum)]
+enum Kind {
+    Link,
+    CutFrom,
+    Unplug,
+    PowerCut,
+    Freeze,
+    Clock,
+    DiskFull,
+    DiskReadOnly,
+    DiskSlow,
+}
+
+impl Kind {
+    fn of(fault: &Fault) -> Kind {
+        match fault {
+            Fault::Link { .. } => Kind::Link,
+            Fault::Apart { .. } => Kind::CutFrom,
+            Fault::Unplugged => Kind::Unplug,
+            Fault::PowerCut => Kind::PowerCut,
+            Fault::Frozen => Kind::Freeze,
+            Fault::ClockJump { .. } => Kind::Clock,
+            Fault::DiskFull => Kind::DiskFull,
+            Fault::DiskReadOnly => Kind::DiskReadOnly,
+            Fault::DiskSlow { .. } => Kind::DiskSlow,
+        }
+    }
 }
 
 /// Seconds from a text such as `90s` or `-1h`.
@@ -119,8 +150,8 @@ pub(super) fn run(lab: &Attached, args: &Args) -> Result<()> {
     let Some(machine) = &args.machine else {
         return show(&lab.afflictions()?, args.json);
     };
-    if args.clear {
-        lab.clear(machine)?;
+    if let Some(kind) = args.clear {
+        clear(lab, machine, kind)?;
     } else if args.power_on {
         lab.power_on(machine)?;
     }
@@ -133,6 +164,22 @@ pub(super) fn run(lab: &Attached, args: &Args) -> Result<()> {
     let mut in_force = lab.afflictions()?;
     in_force.retain(|affliction| affliction.machine == *machine);
     show(&in_force, args.json)
+}
+
+/// Clears all that has befallen a machine, or what is of that kind.
+fn clear(lab: &Attached, machine: &str, kind: Option<Kind>) -> Result<()> {
+    let Some(kind) = kind else {
+        return lab.clear(machine);
+    };
+    let mut in_force = lab.afflictions()?;
+    in_force.retain(|own| own.machine == machine && Kind::of(&own.fault) == kind);
+    if in_force.is_empty() {
+        let kind = clap::ValueEnum::to_possible_value(&kind);
+        let kind = kind.as_ref().map_or("", |kind| kind.get_name());
+        bail!("nothing of the kind `{kind}` has befallen {machine}");
+    }
+    let mut faults = in_force.iter().map(|own| &own.fault);
+    faults.try_for_each(|fault| lab.clear_one(machine, fault))
 }
 
 /// What was asked for, and how long it is to last.
@@ -247,7 +294,7 @@ mod tests {
 
     #[test]
     fn flags_are_faults() {
-        let table: [(&str, &[&str]); 10] = [
+        let table: [(&str, &[&str]); 11] = [
             ("--cut 60s", &["link: cut for 60s"]),
             ("--cut --direction to", &["link, to only: cut"]),
             (
@@ -273,6 +320,7 @@ mod tests {
                 &["disk read-only", "disk at 4096 bytes/s"],
             ),
             ("--clear", &[]),
+            ("--clear link", &[]),
         ];
         for (line, expected) in table {
             assert_eq!(asked(line).expect(line), expected, "{line}");
@@ -289,6 +337,7 @@ mod tests {
             ("--clock yesterday", "yesterday"),
             ("--cut --latency 5ms", "cannot be used with"),
             ("--clear --freeze", "cannot be used with"),
+            ("--clear frost", "disk-read-only"),
             ("--direction up", "a direction is"),
         ] {
             let error = asked(line).expect_err(line).to_string();

@@ -167,6 +167,21 @@ impl Attached {
     pub fn clear(&self, machine: &str) -> Result<()> {
         self.request(&Request::Clear {
             machine: machine.to_owned(),
+            like: None,
+        })
+        .map(drop)
+    }
+
+    /// Clears what is of `fault`'s kind, whatever its figures are, and nothing else that has befallen a machine: of its
+    /// link, what befalls the frames in `fault`'s direction.
+    ///
+    /// # Errors
+    /// As [`Attached::clear`], when nothing of the kind is in force, or when it has to be undone by a machine that has no
+    /// power or stands still.
+    pub fn clear_one(&self, machine: &str, fault: &Fault) -> Result<()> {
+        self.request(&Request::Clear {
+            machine: machine.to_owned(),
+            like: Some(fault.clone()),
         })
         .map(drop)
     }

@@ -39,11 +39,20 @@ impl InForce {
         Some(self.faults.remove(at).1)
     }
 
-    /// Takes away all that has befallen a machine.
-    fn take_all(&mut self, machine: &str) -> Vec<Fault> {
-        let (taken, left) = std::mem::take(&mut self.faults)
-            .into_iter()
-            .partition(|(_, affliction)| affliction.machine == machine);
+    fn of<'a>(&'a self, machine: &'a str) -> impl Iterator<Item = &'a Fault> {
+        let own = move |(_, affliction): &&(u64, Affliction)| affliction.machine == machine;
+        self.faults.iter().filter(own).map(|(_, own)| &own.fault)
+    }
+
+    /// Takes away what has befallen a machine: all of it, or what is `like` a fault.
+    fn take_from(&mut self, machine: &str, like: Option<&Fault>) -> Vec<Fault> {
+        let (taken, left) =
+            std::mem::take(&mut self.faults)
+                .into_iter()
+                .partition(|(_, affliction)| {
+                    affliction.machine == machine
+                        && like.is_none_or(|like| like.replaces(&affliction.fault))
+                });
         self.faults = left;
         taken
             .into_iter()
@@ -113,13 +122,20 @@ impl Supervisor {
         self.tell(Some(machine), Happened::Cleared { fault });
     }
 
-    /// Clears everything that has befallen a machine, the power first: nothing can be typed at a machine that is off.
-    pub(super) fn clear(&mut self, machine: &str, to: Sender<Answer>) {
+    /// Clears what has befallen a machine, all or what is `like` a fault, the power first: nothing can be typed at a
+    /// machine that is off.
+    pub(super) fn clear(&mut self, machine: &str, like: Option<&Fault>, to: Sender<Answer>) {
         if machine != GATEWAY && !self.machines.contains_key(machine) {
             let _ = to.send(self.unknown(machine));
             return;
         }
-        let mut faults = self.in_force.take_all(machine);
+        if let Some(like) = like
+            && let Err(error) = self.can_clear(machine, like)
+        {
+            let _ = to.send(reply(Err(error)));
+            return;
+        }
+        let mut faults = self.in_force.take_from(machine, like);
         let is_off = faults.contains(&Fault::PowerCut);
         // What was done to its memory and to its disk's speed went with the power.
         faults.retain(|fault| !is_off || *fault == Fault::PowerCut || !is_of_the_running(fault));
@@ -134,6 +150,22 @@ impl Supervisor {
         }
         drop(sender);
         thread::spawn(move || to.send(reply(outcomes.iter().collect())));
+    }
+
+    /// Whether something of that kind is in force, and the machine can do its part of undoing it.
+    fn can_clear(&self, machine: &str, like: &Fault) -> Result<()> {
+        let mut in_force = self.in_force.of(machine);
+        if !in_force.any(|fault| like.replaces(fault)) {
+            bail!("{machine} does not suffer from that: {like}");
+        }
+        let mut in_force = self.in_force.of(machine);
+        let stands = in_force.find(|fault| matches!(fault, Fault::PowerCut | Fault::Frozen));
+        match (stands, deed::clears(like, now())) {
+            (Some(stands), Deed::Typed(_)) => {
+                bail!("{machine} has to undo that itself: clear `{stands}` first")
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Does something to a machine, and tells `done` how it went; what takes its time is done in another thread.

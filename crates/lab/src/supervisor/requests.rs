@@ -96,7 +96,7 @@ impl Supervisor {
                 fault,
                 lasting,
             } => return self.inflict(&machine, fault, lasting, to),
-            Request::Clear { machine } => return self.clear(&machine, to),
+            Request::Clear { machine, like } => return self.clear(&machine, like.as_ref(), to),
             Request::Afflictions => Reply::Afflictions {
                 afflictions: self.in_force.afflictions(),
             }
