@@ -174,12 +174,18 @@ fn clear(lab: &Attached, machine: &str, kind: Option<Kind>) -> Result<()> {
     let mut in_force = lab.afflictions()?;
     in_force.retain(|own| own.machine == machine && Kind::of(&own.fault) == kind);
     if in_force.is_empty() {
+        if !lab.machines()?.iter().any(|own| own == machine) {
+            // Which says what machines there are.
+            lab.clear(machine)?;
+        }
         let kind = clap::ValueEnum::to_possible_value(&kind);
         let kind = kind.as_ref().map_or("", |kind| kind.get_name());
         bail!("nothing of the kind `{kind}` has befallen {machine}");
     }
-    let mut faults = in_force.iter().map(|own| &own.fault);
-    faults.try_for_each(|fault| lab.clear_one(machine, fault))
+    for affliction in &in_force {
+        lab.clear_one(machine, &affliction.fault)?;
+    }
+    Ok(())
 }
 
 /// What was asked for, and how long it is to last.

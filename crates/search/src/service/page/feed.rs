@@ -20,8 +20,9 @@ use super::view::{EngineView, View};
 /// How often to look while somebody looks on, and otherwise.
 const BUSY: Duration = Duration::from_secs(1);
 const QUIET: Duration = Duration::from_secs(5);
-/// How often to ask what runs where.
+/// How often to ask what runs where while somebody looks on, and otherwise: it is the swarm's manager that answers.
 const ENGINE: Duration = Duration::from_secs(5);
+const SELDOM: Duration = Duration::from_secs(60);
 
 /// Whoever knows of jobs.
 pub(crate) trait Source: Send + Sync + 'static {
@@ -44,8 +45,12 @@ pub(crate) fn page(
     let (views, receiver) = watch::channel(Arc::new(View::default()));
     let page = Page::new(receiver, stopping, explainer);
     let machines = watch::channel(None);
-    if let Some(place) = place {
-        tokio::spawn(ask_engine(place, machines.0));
+    if let Some((host, port)) = place {
+        let page = page.clone();
+        tokio::spawn(async move {
+            let name = format!("{host}:{port}");
+            follow_engine(&name, || engine::ask(&host, port), &page, machines.0).await;
+        });
     }
     tokio::spawn(follow(source, page.clone(), views, machines.1));
     page
@@ -101,14 +106,22 @@ async fn look(
     Ok(jobs)
 }
 
-async fn ask_engine((host, port): EnginePlace, machines: watch::Sender<Option<EngineView>>) {
+/// Keeps up to date what `ask` says, which is called `name`.
+async fn follow_engine<F>(
+    name: &str,
+    ask: impl Fn() -> F,
+    page: &Page,
+    machines: watch::Sender<Option<EngineView>>,
+) where
+    F: Future<Output = Result<EngineView>>,
+{
     let mut reached = None;
     loop {
         let began = Instant::now();
-        let answer = engine::ask(&host, port).await;
+        let answer = ask().await;
         // Said once, not every time.
         match &answer {
-            Ok(_) if reached != Some(true) => info!("asking {host}:{port} what runs where"),
+            Ok(_) if reached != Some(true) => info!("asking {name} what runs where"),
             Err(error) if reached != Some(false) => {
                 warn!("what runs where is not known: {error:#}")
             }
@@ -117,5 +130,49 @@ async fn ask_engine((host, port): EnginePlace, machines: watch::Sender<Option<En
         reached = Some(answer.is_ok());
         machines.send_replace(answer.ok());
         sleep(ENGINE.saturating_sub(began.elapsed())).await;
+        if page.clients() == 0 {
+            let _ = timeout(SELDOM - ENGINE, page.seen.notified()).await;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+
+    use anyhow::bail;
+
+    use super::*;
+
+    /// Time stands still but for those who wait.
+    #[tokio::test(start_paused = true)]
+    async fn the_engine_is_asked_often_only_while_somebody_looks_on() {
+        let (_views, views) = watch::channel(Arc::new(View::default()));
+        let (_stop, stopping) = watch::channel(false);
+        let explainer = Explainer::new(Arc::new(|_| Box::pin(async { Ok(None) })));
+        let page = Page::new(views, stopping, explainer);
+        let began = Instant::now();
+        let asked = Arc::new(Mutex::new(Vec::new()));
+        let ask = || {
+            asked.lock().expect("asked").push(began.elapsed().as_secs());
+            async { bail!("nobody there") }
+        };
+        let looking = async {
+            sleep(Duration::from_secs(62)).await;
+            page.view();
+            sleep(Duration::from_secs(100)).await;
+            let _seat = page.seat(None);
+            sleep(Duration::from_secs(12)).await;
+        };
+        let following = follow_engine("it", ask, &page, watch::channel(None).0);
+        let _ = timeout(Duration::from_secs(174), async {
+            tokio::join!(following, looking)
+        })
+        .await;
+        // Each minute; when somebody has looked; and every five seconds from when one sits down.
+        assert_eq!(
+            *asked.lock().expect("asked"),
+            [0, 60, 65, 125, 162, 167, 172]
+        );
     }
 }

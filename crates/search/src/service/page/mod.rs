@@ -50,6 +50,8 @@ pub(crate) struct Page {
     views: watch::Receiver<Arc<View>>,
     /// Asks for a new view before its time.
     look: Notify,
+    /// Tells that somebody has looked.
+    seen: Notify,
     /// Turns true when the process is to end.
     stopping: watch::Receiver<bool>,
     explainer: Arc<Explainer>,
@@ -81,6 +83,7 @@ impl Page {
         Arc::new(Page {
             views,
             look: Notify::new(),
+            seen: Notify::new(),
             stopping,
             explainer,
             clients: Arc::new(Semaphore::new(live::MOST_CLIENTS)),
@@ -89,11 +92,13 @@ impl Page {
     }
 
     fn view(&self) -> Arc<View> {
+        self.seen.notify_one();
         self.views.borrow().clone()
     }
 
     /// A view with that search, if there is one: it may be younger than the last look, and than one that is under way.
     async fn view_with(&self, job: Option<&str>) -> Arc<View> {
+        self.seen.notify_one();
         let mut views = self.views.clone();
         for _ in 0..2 {
             if job.is_none() || views.borrow_and_update().job(job).is_some() {
@@ -114,6 +119,7 @@ impl Page {
             None => None,
         };
         let permit = self.clients.clone().try_acquire_owned().ok()?;
+        self.seen.notify_one();
         Some(live::Seat::new(permit, guest))
     }
 
