@@ -45,6 +45,8 @@ pub struct Options {
 pub struct Ended {
     /// Which.
     pub scenario: &'static Scenario,
+    /// Which time it was, from 1.
+    pub time: usize,
     /// Its stages.
     pub report: Report,
     /// Whether it holds.
@@ -99,6 +101,7 @@ impl Ended {
         };
         Ended {
             scenario,
+            time,
             report: Report::new(&name),
             outcome: Ok(Verdict::Holds),
             took: Duration::ZERO,

@@ -141,6 +141,10 @@ enum Launcher {
 #[derive(Serialize)]
 struct Outcome<'a> {
     scenario: &'a str,
+    /// Which time it was, from 1.
+    time: usize,
+    /// How long it took, without what was built for it.
+    seconds: f64,
     passed: bool,
     /// Why it could show nothing here, if it could not.
     skipped: Option<&'a str>,
@@ -207,6 +211,8 @@ fn outcome(ended: &Ended) -> Outcome<'_> {
     };
     Outcome {
         scenario: ended.scenario.name,
+        time: ended.time,
+        seconds: ended.took.as_secs_f64(),
         passed,
         skipped,
         failure,
@@ -489,6 +495,7 @@ mod tests {
         let scenario = Filter::default().choose().expect("all")[index];
         Ended {
             scenario,
+            time: 1,
             report: Report::new(scenario.name),
             outcome,
             took: Duration::from_secs(seconds),
@@ -570,6 +577,7 @@ mod tests {
     fn what_is_skipped_has_not_passed() {
         let skipped = ended(0, 1, Ok(Verdict::Skipped("there is no pip".to_owned())));
         let json = serde_json::to_value(outcome(&skipped)).expect("JSON");
+        assert_eq!((&json["time"], &json["seconds"]), (&1.into(), &1.0.into()));
         assert_eq!(json["passed"], false);
         assert_eq!(json["skipped"], "there is no pip");
         assert!(json["failure"].is_null());
