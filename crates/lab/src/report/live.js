@@ -62,6 +62,9 @@ function updateLogs(fresh) {
         continue;
       }
       old.querySelector(".size").textContent = log.querySelector(".size").textContent;
+      // It has become too long to be shown whole.
+      const whole = log.querySelector("p");
+      if (whole && !old.querySelector("p")) old.querySelector("pre").before(whole);
       old.querySelector("pre").dataset.bytes = log.querySelector("pre").dataset.bytes;
     }
     for (const [file, log] of after) {

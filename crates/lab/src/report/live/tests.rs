@@ -259,6 +259,10 @@ fn a_browser_is_kept_up_to_date() {
         ));
     }
 
+    // A log that becomes too long says where the whole of it is.
+    append(logs, "bramble-check.log", &"and of this\n".repeat(20_000));
+    browser.wait_for("document.querySelector('[data-file=\"bramble-check.log\"] p a')?.href.endsWith('/bramble-check.log')");
+
     // Whoever has put the cursor on a link keeps it there.
     browser.run("document.querySelector('.machines a').focus()");
     let befell = Event {
