@@ -4,7 +4,6 @@ use std::fs::{File, OpenOptions};
 use std::io::{Read, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result};
 use bramble_image::layer::Layer;
@@ -39,18 +38,17 @@ pub struct Identity {
 
 impl Identity {
     /// Writes the archive to the new file `path`, readable by its owner alone, with a machine id and random
-    /// bytes of its own and the time of now.
+    /// bytes of its own.
     ///
     /// # Errors
     /// When it cannot be written.
     pub fn write(&self, path: &Path) -> Result<()> {
         let mut random = [0; 16 + 256];
         File::open("/dev/urandom")?.read_exact(&mut random)?;
-        let now = SystemTime::now().duration_since(UNIX_EPOCH)?.as_secs();
         let (machine_id, seed) = random.split_at(16);
 
         let mut archive = Vec::new();
-        self.layer(machine_id, seed, now).write_tar(&mut archive)?;
+        self.layer(machine_id, seed).write_tar(&mut archive)?;
         archive.resize(archive.len().next_multiple_of(SECTOR), 0);
         let mut file = OpenOptions::new()
             .write(true)
@@ -61,7 +59,7 @@ impl Identity {
         Ok(file.write_all(&archive)?)
     }
 
-    fn layer(&self, machine_id: &[u8], seed: &[u8], epoch: u64) -> Layer {
+    fn layer(&self, machine_id: &[u8], seed: &[u8]) -> Layer {
         let machine_id: String = machine_id
             .iter()
             .map(|byte| format!("{byte:02x}"))
@@ -81,7 +79,6 @@ impl Identity {
                 0o600,
                 self.authorized_keys.as_str(),
             )
-            .file(&own("epoch"), 0o644, epoch.to_string())
             .file(&own("random"), 0o600, seed)
             .file(&own("user"), 0o644, self.user.as_str());
         if let Some((private, public)) = &self.host_key {

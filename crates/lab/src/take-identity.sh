@@ -4,8 +4,8 @@ set -eu
 tar -C / -xpf "$1"
 identity=/run/bramble-identity
 
-# The saved machine's clock stood still.
-date --set "@$(cat $identity/epoch)" > /dev/null
+# The saved machine's clock stood still; the board's goes by the host's.
+date --set "@$(cat /sys/class/rtc/rtc0/since_epoch)" > /dev/null
 
 # All clones woke with the same random state; mix in what is theirs alone, and use it at once (0x5207 is
 # RNDRESEEDCRNG of random(4)).

@@ -1,6 +1,6 @@
 //! The least that a lab must be able to do, and the quickest look at one.
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Result, ensure};
 
@@ -33,6 +33,13 @@ const JOURNAL: &[&str] = &[
     "journalctl --sync && journalctl --quiet --lines=5 _COMM=sudo",
 ];
 
+/// How far behind a clone's clock may be, in seconds: it reads and sets whole ones, while all others start, too.
+const AMISS: u64 = 5;
+
+fn now() -> Result<u64> {
+    Ok(SystemTime::now().duration_since(UNIX_EPOCH)?.as_secs())
+}
+
 fn run(rehearsal: &mut Rehearsal) -> Result<()> {
     let (report, operator, nodes) = (
         rehearsal.report,
@@ -50,6 +57,22 @@ fn run(rehearsal: &mut Rehearsal) -> Result<()> {
                 node.name
             );
             stage.note(model.trim());
+        }
+        anyhow::Ok(())
+    })?;
+    report.stage("their clocks go by the host's", |_| {
+        for node in nodes {
+            let asked = now()?;
+            let theirs: u64 = operator
+                .look(&node.name, &["date", "+%s"])?
+                .trim()
+                .parse()?;
+            let answered = now()?;
+            ensure!(
+                (asked.saturating_sub(AMISS)..=answered + 1).contains(&theirs),
+                "{} says {theirs}, between {asked} and {answered}",
+                node.name
+            );
         }
         anyhow::Ok(())
     })?;
