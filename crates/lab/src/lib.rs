@@ -35,8 +35,8 @@
 //! [`Fault`] is the list: links that are cut, slow or lossy in one direction or both, pairs of machines that do not
 //! hear each other, pulled cables, power cuts, machines that stand still, clocks that jump, disks that are full,
 //! read-only or slow. [`Attached::inflict`] has one befall a machine, [`Attached::clear`] clears all that has befallen
-//! it, and [`Attached::clear_one`] what is of one kind; what has, is in [`Attached::afflictions`]. The household's machine is no exception; of the gateway, which is no
-//! machine, only the link can suffer.
+//! it, and [`Attached::clear_one`] what is of one kind; what has, is in [`Attached::afflictions`]. The household's machine
+//! is no exception; of the gateway, which is no machine, only the link can suffer.
 //!
 //! # When something goes wrong
 //!

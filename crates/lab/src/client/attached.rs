@@ -173,7 +173,8 @@ impl Attached {
     }
 
     /// Clears what is of `fault`'s kind, whatever its figures are, and nothing else that has befallen a machine: of its
-    /// link, what befalls the frames in `fault`'s direction.
+    /// link, what befalls frames in `fault`'s direction, in the other as well if that is one fault. A machine whose power
+    /// cut is cleared boots, and what went with the power is no longer in force.
     ///
     /// # Errors
     /// As [`Attached::clear`], when nothing of the kind is in force, or when it has to be undone by a machine that has no

@@ -44,15 +44,11 @@ impl InForce {
         self.faults.iter().filter(own).map(|(_, own)| &own.fault)
     }
 
-    /// Takes away what has befallen a machine: all of it, or what is `like` a fault.
-    fn take_from(&mut self, machine: &str, like: Option<&Fault>) -> Vec<Fault> {
-        let (taken, left) =
-            std::mem::take(&mut self.faults)
-                .into_iter()
-                .partition(|(_, affliction)| {
-                    affliction.machine == machine
-                        && like.is_none_or(|like| like.replaces(&affliction.fault))
-                });
+    /// Takes away those of what has befallen a machine that are `wanted`.
+    fn take_of(&mut self, machine: &str, wanted: impl Fn(&Fault) -> bool) -> Vec<Fault> {
+        let (taken, left) = std::mem::take(&mut self.faults)
+            .into_iter()
+            .partition(|(_, own)| own.machine == machine && wanted(&own.fault));
         self.faults = left;
         taken
             .into_iter()
@@ -118,6 +114,9 @@ impl Supervisor {
                     tracing::warn!("{error:#}");
                 }
             });
+            if fault == Fault::PowerCut {
+                self.is_over_with_the_power(&machine);
+            }
         }
         self.tell(Some(machine), Happened::Cleared { fault });
     }
@@ -135,7 +134,8 @@ impl Supervisor {
             let _ = to.send(reply(Err(error)));
             return;
         }
-        let mut faults = self.in_force.take_from(machine, like);
+        let wanted = |fault: &Fault| like.is_none_or(|like| like.replaces(fault));
+        let mut faults = self.in_force.take_of(machine, wanted);
         let is_off = faults.contains(&Fault::PowerCut);
         // What was done to its memory and to its disk's speed went with the power.
         faults.retain(|fault| !is_off || *fault == Fault::PowerCut || !is_of_the_running(fault));
@@ -148,8 +148,18 @@ impl Supervisor {
             });
             self.tell(Some(machine.to_owned()), Happened::Cleared { fault });
         }
+        if is_off {
+            self.is_over_with_the_power(machine);
+        }
         drop(sender);
         thread::spawn(move || to.send(reply(outcomes.iter().collect())));
+    }
+
+    /// What a machine suffered before its power was cut, and does not when it has booted, is in force no longer.
+    fn is_over_with_the_power(&mut self, machine: &str) {
+        for fault in self.in_force.take_of(machine, is_of_the_running) {
+            self.tell(Some(machine.to_owned()), Happened::Cleared { fault });
+        }
     }
 
     /// Whether something of that kind is in force, and the machine can do its part of undoing it.
