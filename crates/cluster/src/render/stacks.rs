@@ -186,14 +186,23 @@ pub fn seeds(cluster: &Cluster, images: &Images) -> String {
     // The ledger is a directory on that node's disk.
     worker["deploy"] = deploy(1, &[format!("node.labels.{LEDGER}==true")], "512M");
 
+    // As any miner outside the cluster does.
+    let address = format!(
+        "http://{}:{}",
+        cluster.first_manager().ip,
+        cluster.search.port
+    );
     let server = json!({
-        "BRAMBLE_SERVER": "http://web:3000",
+        "BRAMBLE_SERVER": address,
         "BRAMBLE_NODE": "{{.Node.Hostname}}",
         "BRAMBLE_LOG_FORMAT": "json",
         "BRAMBLE_TOKEN_FILE": "/run/secrets/miner-token",
         "BRAMBLE_ALIVE": ALIVE,
     });
     let mut miner = search(&image("seed-miner"), "miner", server);
+    // On its node's own bridge. To bring an overlay network to a node costs it two thirds of a miner's start, and each node
+    // that has it tells all others; fifteen of them at once took each other for dead.
+    miner["networks"] = json!(["bridge"]);
     miner["secrets"] = json!([secret("miner-token", NOBODY)]);
     miner["volumes"] = json!([{ "type": "tmpfs", "target": "/tmp" }]);
     miner["healthcheck"] = seldom(alive());
@@ -241,7 +250,10 @@ pub fn seeds(cluster: &Cluster, images: &Images) -> String {
     let stack = json!({
         "version": VERSION,
         "services": services,
-        "networks": { "seeds": { "driver": "overlay" } },
+        "networks": {
+            "bridge": { "external": true, "name": "bridge" },
+            "seeds": { "driver": "overlay" },
+        },
         "volumes": { "ledger": {}, "messages": {} },
         "secrets": external(SECRETS.map(|name| (name, format!("{SEEDS}_{name}")))),
         "configs": external([("redis-conf", named("redis-conf", REDIS_CONF))]),
