@@ -63,7 +63,40 @@ fn run(rehearsal: &mut Rehearsal) -> Result<()> {
             })
         })?;
     }
+    several_at_once(rehearsal)?;
     the_way_in(rehearsal)
+}
+
+/// One fault of several is cleared by itself, and what a boot undoes is no longer in force after it.
+fn several_at_once(rehearsal: &mut Rehearsal) -> Result<()> {
+    let apart = Fault::Apart {
+        from: WITNESS.to_owned(),
+    };
+    let slow = Fault::DiskSlow {
+        bytes_per_second: 100_000,
+    };
+    let name = format!("{VICTIM}: {slow}, {}, {apart}", Fault::cut());
+    let lab = rehearsal.lab.attached().clone();
+    let in_force = |expected: &[&Fault]| -> Result<()> {
+        let afflictions = lab.afflictions()?;
+        let found: Vec<_> = afflictions.iter().map(|one| &one.fault).collect();
+        ensure!(found == expected, "in force is {found:?}, not {expected:?}");
+        Ok(())
+    };
+    rehearsal.report.stage(&name, |_| {
+        for fault in [&slow, &Fault::cut(), &apart] {
+            lab.inflict(VICTIM, fault)?;
+        }
+        lab.clear_one(VICTIM, &Fault::cut())?;
+        in_force(&[&slow, &apart])?;
+
+        lab.inflict(VICTIM, &Fault::PowerCut)?;
+        lab.clear_one(VICTIM, &Fault::PowerCut)?;
+        in_force(&[&apart])?;
+        life::until_online(rehearsal, VICTIM)?;
+        lab.clear(VICTIM)?;
+        in_force(&[])
+    })
 }
 
 fn ask(rehearsal: &Rehearsal, row: &Row) -> Result<String> {
