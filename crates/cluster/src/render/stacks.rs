@@ -32,6 +32,11 @@ const NOBODY: u32 = 65532;
 /// The first user of a node and of a NAS, who can write to what they share.
 const FIRST_USER: u32 = 1000;
 
+/// The network of a node's own that every engine has, for services that need no other service by its name. To bring an overlay
+/// network to a node takes longer than all else that the start of a container does there, and each node that has it tells all
+/// others.
+const BRIDGE: &str = "bridge";
+
 /// The stack of the search.
 pub const SEEDS: &str = "seeds";
 
@@ -138,6 +143,7 @@ pub fn registry(cluster: &Cluster) -> String {
                 "user": "1000:1000",
                 "read_only": true,
                 "cap_drop": ["ALL"],
+                "networks": [BRIDGE],
                 "ports": [on_its_node(5000, cluster.registry.port)],
                 "healthcheck": health_of_its_image(),
                 "volumes": [
@@ -146,6 +152,7 @@ pub fn registry(cluster: &Cluster) -> String {
                 "deploy": deploy(1, &[on_node(&cluster.registry.node)], "256M"),
             },
         },
+        "networks": { BRIDGE: external_as(BRIDGE) },
     });
     yaml(
         &format!("The private registry of the cluster {}.", cluster.name),
@@ -200,9 +207,7 @@ pub fn seeds(cluster: &Cluster, images: &Images) -> String {
         "BRAMBLE_ALIVE": ALIVE,
     });
     let mut miner = search(&image("seed-miner"), "miner", server);
-    // On its node's own bridge. To bring an overlay network to a node costs it two thirds of a miner's start, and each node
-    // that has it tells all others; fifteen of them at once took each other for dead.
-    miner["networks"] = json!(["bridge"]);
+    miner["networks"] = json!([BRIDGE]);
     miner["secrets"] = json!([secret("miner-token", NOBODY)]);
     miner["volumes"] = json!([{ "type": "tmpfs", "target": "/tmp" }]);
     miner["healthcheck"] = seldom(alive());
@@ -251,7 +256,7 @@ pub fn seeds(cluster: &Cluster, images: &Images) -> String {
         "version": VERSION,
         "services": services,
         "networks": {
-            "bridge": { "external": true, "name": "bridge" },
+            BRIDGE: external_as(BRIDGE),
             "seeds": { "driver": "overlay" },
         },
         "volumes": { "ledger": {}, "messages": {} },
@@ -358,8 +363,13 @@ fn secret(name: &str, user: u32) -> Value {
 
 /// What is in the swarm already, by the name it has in a stack and the name it has there.
 fn external<const N: usize>(names: [(&str, String); N]) -> Value {
-    let entry = |(name, there)| (name, json!({ "external": true, "name": there }));
-    json!(BTreeMap::from(names.map(entry)))
+    json!(BTreeMap::from(
+        names.map(|(name, there)| (name, external_as(&there)))
+    ))
+}
+
+fn external_as(name: &str) -> Value {
+    json!({ "external": true, "name": name })
 }
 
 /// So many of a service, on nodes that meet the constraints.
