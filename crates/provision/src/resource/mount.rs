@@ -1,4 +1,5 @@
 use std::{
+    io,
     net::{IpAddr, SocketAddr, TcpStream},
     path::Path,
     time::Duration,
@@ -59,8 +60,12 @@ impl State for Mount {
     }
 
     fn apply(&self, system: &System) -> Result<(), Error> {
-        if self.current(system)?.is_some() {
-            system.run(&CommandLine::new("umount", [&self.path]))?;
+        if let Some(found) = self.current(system)? {
+            // Whoever takes leave of a server that is away would wait until it is back.
+            let is_away = found.server().is_some_and(|server| ask(&server).is_err());
+            let options: &[&str] = if is_away { &["--force", "--lazy"] } else { &[] };
+            let options = options.iter().copied();
+            system.run(&CommandLine::new("umount", options.chain([&*self.path])))?;
         }
         // By path alone, so that it is the line of /etc/fstab that is tried.
         system
@@ -103,15 +108,18 @@ pub(crate) fn reachable(system: &System, path: &str) -> Result<(), Error> {
     let Some(server) = mounted.server() else {
         return Ok(());
     };
-    TcpStream::connect_timeout(&server, NFS_PATIENCE)
-        .map(drop)
-        .map_err(|error| {
-            Error::state(format!(
-                "{path} lies on {}, and the NFS server {server} does not answer ({error}); switch it on, see that this \
-                 node reaches it, then run the same command again",
-                mounted.source
-            ))
-        })
+    ask(&server).map_err(|error| {
+        Error::state(format!(
+            "{path} lies on {}, and the NFS server {server} does not answer ({error}); switch it on, see that this \
+             node reaches it, then run the same command again",
+            mounted.source
+        ))
+    })
+}
+
+/// Whether an NFS server is there.
+fn ask(server: &SocketAddr) -> io::Result<()> {
+    TcpStream::connect_timeout(server, NFS_PATIENCE).map(drop)
 }
 
 /// The NFS mount below which `path` lies, found without touching anything there.
