@@ -10,7 +10,8 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use bramble_lab::{Fault, Trouble};
 
-use rows::{Row, rows};
+use felt::is_answered;
+use rows::{PING_ONCE, Row, rows};
 
 use super::{EIGHT_PI, THREE};
 use crate::life;
@@ -42,8 +43,11 @@ fn run(rehearsal: &mut Rehearsal) -> Result<()> {
         let name = format!("{}: {}", row.machine, row.fault);
         let lab = rehearsal.lab.attached().clone();
         rehearsal.report.stage(&name, |_| {
-            // A host that has much else to do may keep a machine waiting for a moment, as some faults do.
+            // A host that has much else to do may keep a machine waiting for a moment, as some faults do. And whom a damaged
+            // frame told a wrong address of a neighbour's, hears nobody until he looks for him anew.
             life::until(rehearsal.operator, "a machine without the fault", || {
+                let answer = type_in(rehearsal, VICTIM, PING_ONCE)?;
+                ensure!(is_answered(&answer), "not yet heard: {answer}");
                 let answer = ask(rehearsal, &row)?;
                 ensure!(!(row.felt)(&answer), "felt before it befell: {answer}");
                 Ok(())
@@ -100,20 +104,24 @@ fn several_at_once(rehearsal: &mut Rehearsal) -> Result<()> {
 }
 
 fn ask(rehearsal: &Rehearsal, row: &Row) -> Result<String> {
+    type_in(rehearsal, row.asked, row.question)
+}
+
+/// What a machine says to a question in which words in capitals are addresses.
+fn type_in(rehearsal: &Rehearsal, machine: &str, question: &str) -> Result<String> {
     let address = |name: &str| -> Result<Ipv4Addr> {
         let mut nodes = rehearsal.cluster.nodes.iter();
         let node = nodes.find(|node| node.name == name);
         Ok(node.with_context(|| format!("no node {name}"))?.ip)
     };
     let nas = rehearsal.cluster.nas.as_ref().context("no NAS")?;
-    let question = row
-        .question
+    let question = question
         .replace("MANAGER", &address("manager1")?.to_string())
         .replace("VICTIM", &address(VICTIM)?.to_string())
         .replace("WITNESS", &address(WITNESS)?.to_string())
         .replace("NAS", &nas.server.to_string());
     let lab = rehearsal.lab.attached();
-    lab.type_in(row.asked, &format!("{question}; true"))
+    lab.type_in(machine, &format!("{question}; true"))
 }
 
 /// The host's own link: nothing in the lab can be reached.

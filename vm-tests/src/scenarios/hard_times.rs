@@ -16,7 +16,7 @@ pub(super) const SCENARIO: Scenario = Scenario {
     cluster: EIGHT_PI,
     nodes: THREE,
     stock: Stock::None,
-    measured: Some(365),
+    measured: Some(303),
     // Where nothing can be written, units may fail.
     expects: &[Expects {
         machine: Some("worker1"),

@@ -16,7 +16,7 @@ pub(super) const SCENARIO: Scenario = Scenario {
     cluster: EIGHT_PI,
     nodes: THREE,
     stock: Stock::None,
-    measured: Some(277),
+    measured: Some(244),
     expects: &[],
     on: On::Cluster(run),
 };

@@ -17,7 +17,7 @@ pub(super) const SCENARIO: Scenario = Scenario {
     cluster: EIGHT_PI,
     nodes: THREE,
     stock: Stock::None,
-    measured: Some(361),
+    measured: Some(299),
     expects: &[],
     on: On::Cluster(run),
 };

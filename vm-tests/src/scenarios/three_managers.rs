@@ -14,7 +14,7 @@ pub(super) const SCENARIO: Scenario = Scenario {
     cluster: "fixtures/clusters/three-managers.toml",
     nodes: 4,
     stock: Stock::None,
-    measured: Some(361),
+    measured: Some(242),
     expects: &[],
     on: On::NewMachines(run),
 };

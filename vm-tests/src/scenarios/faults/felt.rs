@@ -6,6 +6,10 @@ pub(super) fn nobody_answers(pinged: &str) -> bool {
     pinged.contains("100% packet loss")
 }
 
+pub(super) fn is_answered(pinged: &str) -> bool {
+    pinged.contains(" 0% packet loss")
+}
+
 /// The shortest and the longest that busybox's ping saw, in milliseconds.
 pub(super) fn round_trip(pinged: &str) -> (f64, f64) {
     let times = || {
@@ -40,7 +44,9 @@ mod tests {
         let pinged = "3 packets transmitted, 3 packets received, 0% packet loss\n\
             round-trip min/avg/max = 601.2/650.0/702.5 ms\n";
         assert_eq!(round_trip(pinged), (601.2, 702.5));
-        assert!(!nobody_answers(pinged));
+        assert!(!nobody_answers(pinged) && is_answered(pinged));
+        let lost = "1 packets transmitted, 0 packets received, 100% packet loss\n";
+        assert!(nobody_answers(lost) && !is_answered(lost));
         assert_eq!(round_trip("nothing"), (0.0, 0.0));
         let written = "512000 bytes (512 kB, 500 KiB) copied, 5.02 s, 102 kB/s";
         assert_eq!(seconds(written), 5.02);

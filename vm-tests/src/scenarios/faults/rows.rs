@@ -5,7 +5,7 @@ use std::time::Duration;
 use anyhow::Result;
 use bramble_lab::{Direction, Fault, Impairment};
 
-use super::felt::{is_in_the_future, nobody_answers, round_trip, seconds};
+use super::felt::{is_answered, is_in_the_future, nobody_answers, round_trip, seconds};
 use super::{VICTIM, WITNESS};
 use crate::household;
 
@@ -16,7 +16,7 @@ pub(super) struct Row {
     pub(super) fault: Fault,
     /// Who is asked about it.
     pub(super) asked: &'static str,
-    /// What: a command, in which words in capitals are addresses.
+    /// What: a command.
     pub(super) question: &'static str,
     /// Whether the answer shows it.
     pub(super) felt: fn(&str) -> bool,
@@ -32,6 +32,7 @@ fn row(fault: Fault, asked: &'static str, question: &'static str, felt: fn(&str)
     }
 }
 
+pub(super) const PING_ONCE: &str = "busybox ping -c 1 -W 2 MANAGER";
 const PING: &str = "busybox ping -c 3 -W 2 MANAGER";
 const PING_VICTIM: &str = "busybox ping -c 3 -W 2 VICTIM";
 const WRITE: &str = "dd if=/dev/zero of=/var/tmp/felt bs=100k count=5 oflag=direct conv=fsync 2>&1; rm -f /var/tmp/felt";
@@ -104,7 +105,7 @@ pub(super) fn rows() -> Result<Vec<Row>> {
             link(Direction::Both, lossy),
             VICTIM,
             "busybox ping -c 12 -W 1 MANAGER",
-            |it| !it.contains(" 0% packet loss"),
+            |it| !is_answered(it),
         ),
         row(link(Direction::To, damaging), VICTIM, DAMAGED, |it| {
             !it.contains("damaged 0")
@@ -123,7 +124,7 @@ pub(super) fn rows() -> Result<Vec<Row>> {
             apart,
             VICTIM,
             "busybox ping -c 3 -W 2 MANAGER; busybox ping -c 3 -W 2 WITNESS",
-            |it| nobody_answers(it) && it.contains(" 0% packet loss"),
+            |it| nobody_answers(it) && is_answered(it),
         ),
         row(
             Fault::Unplugged,
