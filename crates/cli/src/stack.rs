@@ -3,6 +3,7 @@
 pub(crate) mod attached;
 mod lock;
 mod progress;
+mod rollout;
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -26,6 +27,7 @@ use crate::remote::{Remote, quoted};
 use crate::text::{count, table};
 use lock::Lock;
 use progress::{Progress, is_running};
+use rollout::Rollout;
 
 /// How often the swarm is asked how far it is, in seconds.
 const INTERVAL: u64 = 2;
@@ -297,7 +299,12 @@ fn deploy(
     args: &Deploy,
     stack: &Stack,
 ) -> anyhow::Result<Vec<Service>> {
-    let (manager, _) = agent::manager(remote, cluster)?;
+    let (manager, view) = agent::manager(remote, cluster)?;
+    // A stack of the operator's own is deployed as it stands.
+    let (text, rollout) = match stack.own {
+        Some(_) => (stack.text.clone(), Rollout::default()),
+        None => Rollout::begin(&args.name, &stack.text, &view.services)?,
+    };
     if args.name == stacks::SEEDS {
         attached::provide(context, cluster, remote, manager)?;
     }
@@ -306,10 +313,7 @@ fn deploy(
         stack.resolve,
         quoted(&args.name)
     );
-    print!(
-        "{}",
-        remote.output(manager, &command, stack.text.as_bytes())?
-    );
+    print!("{}", remote.output(manager, &command, text.as_bytes())?);
 
     let deadline = Instant::now() + Duration::from_secs(60 * u64::from(args.timeout));
     let bar = spinner();
@@ -318,7 +322,9 @@ fn deploy(
     // Again from the start where the connection is lost: the stack goes on without us.
     while Instant::now() < deadline {
         for view in agent::watch(remote, manager, INTERVAL)? {
-            last = of_stack(view, &args.name);
+            let services = of_stack(view, &args.name);
+            scale(remote, manager, &rollout.next(&services))?;
+            last = rollout.in_the_end(services);
             let state = Progress::of(&last);
             for trouble in &state.troubles {
                 if told.insert(trouble.clone()) {
@@ -338,6 +344,21 @@ fn deploy(
         thread::sleep(Duration::from_secs(INTERVAL));
     }
     Err(given_up(args, &last, &bar))
+}
+
+/// Gives services as many tasks as is said with each.
+fn scale(remote: &Remote, manager: &str, services: &[(String, u64)]) -> anyhow::Result<()> {
+    if services.is_empty() {
+        return Ok(());
+    }
+    let services = services
+        .iter()
+        .map(|(name, tasks)| format!(" {}={tasks}", quoted(name)));
+    let command = format!(
+        "sudo -n docker service scale --detach{}",
+        services.collect::<String>()
+    );
+    remote.output(manager, &command, b"").map(drop)
 }
 
 /// Shows all that is known of a stack that does not run, and says why it is given up.

@@ -51,7 +51,7 @@ fn is_whole(service: &Service) -> bool {
 }
 
 /// Tasks that run what the service is now, not what it was before an update.
-fn running(service: &Service) -> u64 {
+pub(super) fn running(service: &Service) -> u64 {
     let current = |task: &&_| is_running(task) && task.image == service.image;
     service.tasks.iter().filter(current).count() as u64
 }
@@ -61,7 +61,7 @@ pub(super) fn is_running(task: &Task) -> bool {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
     use crate::stack::{listed, tasks};
 
@@ -73,6 +73,16 @@ mod tests {
             wanted: error.is_empty(),
             error: error.into(),
             since: "2026-01-01T00:00:00Z".into(),
+        }
+    }
+
+    /// A service that is to have so many tasks, and so many run.
+    pub(in crate::stack) fn service_of(name: &str, desired: u64, run: u64) -> Service {
+        let tasks = (0..run).map(|number| task(&format!("worker{number}"), "running", "new", ""));
+        Service {
+            name: name.into(),
+            desired,
+            ..service("", tasks.collect())
         }
     }
 
