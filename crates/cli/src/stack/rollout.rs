@@ -1,8 +1,8 @@
-//! A service of many tasks is started a part of them at a time.
+//! A service of many tasks is started a few of them at a time.
 //!
 //! Swarm starts all tasks of a new service at once. Every node then pulls the image from the one registry and starts a
 //! container in the same moment. Seven emulated nodes on two processors kept each other so busy with it that they took
-//! each other for dead, and again and again had to learn that they were not.
+//! each other for dead: they needed 72, 84 and 113 s, and 79 s two at a time.
 
 use std::collections::BTreeMap;
 
@@ -12,10 +12,8 @@ use serde_yaml_ng::Value;
 
 use super::progress::running;
 
-/// How many tasks start at once, of so many: a third, so that larger clusters need no more steps than small ones.
-fn at_once(all: u64) -> u64 {
-    all.div_ceil(3).max(2)
-}
+/// How many tasks of a service start at once.
+const AT_ONCE: u64 = 2;
 
 /// Services that are still to grow, with how many tasks they are to have.
 #[derive(Debug, Default, PartialEq)]
@@ -47,10 +45,8 @@ impl Rollout {
             };
             let full = format!("{name}_{}", service.as_str().unwrap_or_default());
             let has = present.iter().find(|service| service.name == full);
-            let has = has.map_or(0, |service| service.desired);
-            let all = replicas.as_u64().unwrap_or_default();
-            let first = has.max(at_once(all));
-            if first < all {
+            let first = has.map_or(0, |service| service.desired).max(AT_ONCE);
+            if let Some(all) = replicas.as_u64().filter(|all| *all > first) {
                 *replicas = first.into();
                 wanted.insert(full, all);
             }
@@ -62,7 +58,7 @@ impl Rollout {
     pub(super) fn next(&self, services: &[Service]) -> Vec<(String, u64)> {
         let grown = |service: &Service| {
             let all = *self.wanted.get(&service.name)?;
-            let more = all.min(running(service) + at_once(all));
+            let more = all.min(running(service) + AT_ONCE);
             (service.desired < more).then(|| (service.name.clone(), more))
         };
         services.iter().filter_map(grown).collect()
@@ -101,12 +97,12 @@ services:
     #[test]
     fn a_new_service_starts_small_and_grows_as_it_runs() {
         let (text, rollout) = Rollout::begin("seeds", STACK, &[]).unwrap();
-        assert_eq!(replicas(&text), 5);
+        assert_eq!(replicas(&text), 2);
         let cases = [
             // (it shall have, of which run, so it gets)
-            (5, 0, None),
-            (5, 1, Some(6)),
-            (6, 6, Some(11)),
+            (2, 0, None),
+            (2, 1, Some(3)),
+            (3, 3, Some(5)),
             (14, 13, Some(15)),
             (15, 13, None),
             (15, 15, None),
@@ -125,7 +121,7 @@ services:
 
     #[test]
     fn what_runs_already_is_not_stopped() {
-        for (has, first) in [(0, 5), (1, 5), (7, 7), (15, 15), (20, 15)] {
+        for (has, first) in [(0, 2), (1, 2), (7, 7), (15, 15), (20, 15)] {
             let present = [service_of("seeds_miner", has, has)];
             let (text, rollout) = Rollout::begin("seeds", STACK, &present).unwrap();
             assert_eq!(replicas(&text), first, "where {has} run");
