@@ -13,7 +13,7 @@ pub(super) const SCENARIO: Scenario = Scenario {
     cluster: EIGHT_PI,
     nodes: 8,
     stock: Stock::None,
-    measured: Some(260),
+    measured: Some(283),
     expects: &[],
     on: On::NewMachines(run),
 };
