@@ -2,7 +2,8 @@
 //!
 //! Swarm starts all tasks of a new service at once. Every node then pulls the image from the one registry and starts a
 //! container in the same moment. Seven emulated nodes on two processors kept each other so busy with it that they took
-//! each other for dead: they needed 72, 84 and 113 s, and 79 s two at a time.
+//! each other for dead, and were anything from 72 to 113 s about it; two at a time, they took 79 and 81 s, and 104 s when
+//! the host was at half its speed.
 
 use std::collections::BTreeMap;
 

@@ -154,8 +154,11 @@ fn target(system: &System, place: &Path) -> Result<Option<String>, Error> {
 }
 
 impl Mounted {
-    /// Where the server of an NFS mount listens, as the kernel found it when it was mounted.
+    /// Where the server of an NFS mount listens, as the kernel found it when it was mounted; of no other mount.
     fn server(&self) -> Option<SocketAddr> {
+        if !self.fstype.starts_with("nfs") {
+            return None;
+        }
         let option = |name: &str| {
             let mut options = self.options.split(',');
             options.find_map(|option| option.strip_prefix(name))
@@ -248,5 +251,7 @@ mod tests {
             let server = server.map(|server| server.parse().unwrap());
             assert_eq!(mounted.server(), server, "{options}");
         }
+        let other = parse("//nas/plex /mnt cifs rw,addr=192.168.1.2 0 0").unwrap();
+        assert_eq!(other.server(), None);
     }
 }
