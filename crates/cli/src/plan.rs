@@ -7,8 +7,8 @@ use bramble_cluster::render::{docker, network, storage};
 use bramble_cluster::spec::{self, Cluster, Nas, Node, SHARED_LINK};
 use bramble_provision::resource::{
     Absent, AuthorizedKeys, Block, Content, Directory, DockerConfig, File, GroupMember, Lines,
-    Link, Mount, Notice, Notified, PasswordHash, SwarmInit, SwarmJoin, SwarmNode, Units, User,
-    WaitOnline,
+    Link, Mount, Notice, Notified, PasswordHash, RoutingMesh, SwarmInit, SwarmJoin, SwarmNode,
+    Units, User, WaitOnline,
 };
 use bramble_provision::{Plan, Resource, Role, Secret, Stage, SwarmView};
 
@@ -82,12 +82,27 @@ pub(crate) fn base(cluster: &Cluster, node: &Node, keys: &Keys, from: Part) -> P
     }
 }
 
-/// Founds the swarm.
-pub(crate) fn init(node: &Node) -> Plan {
+/// Founds the swarm. It has its mesh or none before anybody joins, who would set it up.
+pub(crate) fn init(cluster: &Cluster, node: &Node) -> Plan {
     let init = SwarmInit {
         advertise: node.ip.to_string(),
     };
-    plan(node, "swarm", [Resource::SwarmInit(init)])
+    plan(
+        node,
+        "swarm",
+        [Resource::SwarmInit(init), routing_mesh(cluster)],
+    )
+}
+
+/// The swarm's mesh, which `manager` sets up or takes away for all.
+pub(crate) fn mesh(cluster: &Cluster, manager: &Node) -> Plan {
+    plan(manager, "swarm", [routing_mesh(cluster)])
+}
+
+fn routing_mesh(cluster: &Cluster) -> Resource {
+    Resource::RoutingMesh(RoutingMesh {
+        wanted: cluster.docker.routing_mesh,
+    })
 }
 
 /// Joins the swarm that `managers` know as `view`.
@@ -406,7 +421,7 @@ pub(crate) mod tests {
             let managers: Vec<_> = cluster.managers().collect();
             let all: Vec<_> = cluster.nodes.iter().collect();
             let others = cluster.nodes.iter().filter(|node| **node != *managers[0]);
-            let plans: Vec<_> = [init(managers[0])]
+            let plans: Vec<_> = [init(&cluster, managers[0])]
                 .into_iter()
                 .chain(others.map(|node| join(node, &managers[..1], &view())))
                 .chain([members(managers[0], &all)])

@@ -157,6 +157,8 @@ pub struct Docker {
     pub runtime: Runtime,
     /// Registries to speak plain HTTP with, in addition to the cluster's own: `host:port`.
     pub insecure_registries: Vec<String>,
+    /// Whether every node passes on what is asked at a published port, wherever the service runs.
+    pub routing_mesh: bool,
     /// Where Docker's own packages come from: `https://download.docker.com`, without a slash at the end.
     pub mirror: String,
     /// The script that [`DockerSource::Script`] runs.

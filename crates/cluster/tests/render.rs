@@ -108,6 +108,31 @@ fn firmware_and_kernel_are_told_what_the_file_says() {
 }
 
 #[test]
+fn without_a_mesh_nothing_is_published_through_one() {
+    let mut cluster = fixture("three-managers");
+    let rendered = |cluster: &Cluster| {
+        let files = render::files(cluster, &images(cluster), Some(&keys(cluster)));
+        [
+            "stacks/portainer.yml",
+            "stacks/registry.yml",
+            "stacks/seeds.yml",
+            "ansible/playbook.yml",
+        ]
+        .map(|name| files[&PathBuf::from(name)].clone())
+        .concat()
+    };
+    let with = rendered(&cluster);
+    cluster.docker.routing_mesh = false;
+    let without = rendered(&cluster);
+    let changes = similar::TextDiff::from_lines(&with, &without)
+        .iter_all_changes()
+        .filter(|change| change.tag() != similar::ChangeTag::Equal)
+        .map(|change| format!("{}{change}", change.tag()))
+        .collect::<String>();
+    insta::assert_snapshot!(changes);
+}
+
+#[test]
 fn ssh_config_of_every_fixture() {
     let mut paths = SshPaths {
         identity: PathBuf::from("/home/ari/My Keys/operator_ed25519"),

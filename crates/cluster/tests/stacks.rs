@@ -200,6 +200,31 @@ fn a_cluster_without_nas_has_no_exports() {
 }
 
 #[test]
+fn without_a_mesh_ports_are_open_on_the_nodes_that_serve_them() {
+    let mut cluster = cluster("eight-pi");
+    cluster.docker.routing_mesh = false;
+    let parse = |ports: &str| {
+        let text = media(&[("\n      - \"32400:32400\"", &format!(" [{ports}]"))]);
+        OwnStack::parse("media", "stacks/media.yml", &text, &cluster, &[])
+    };
+    assert!(parse("{ target: 80, published: 8080, mode: host }").is_ok());
+    for by_mesh in [
+        "8080:80",
+        "80",
+        "{ target: 80, published: 8080 }",
+        "{ target: 80, published: 8080, mode: ingress }",
+    ] {
+        let problems = parse(by_mesh).unwrap_err().problems;
+        assert_eq!(problems.len(), 1, "{by_mesh}");
+        assert_eq!(problems[0].position().0, 7, "{by_mesh}");
+    }
+    insta::assert_snapshot!(
+        "port_without_mesh",
+        rendered(&parse("\"32400:32400\"").unwrap_err().problems)
+    );
+}
+
+#[test]
 fn images_are_pinned_where_they_stand() {
     let image = |how: &str| media(&[("lscr.io/linuxserver/plex:1.41.3", how)]);
     let digests = |reference: &str| (reference == "plex").then_some("sha256:00ff");

@@ -57,7 +57,10 @@ pub fn apply(
     if let Ok(engine) = Engine::connect(system) {
         summary.swarm = LocalSwarm::at_a_glance(&engine).ok();
         let manages = summary.swarm.as_ref().is_some_and(|swarm| swarm.manager);
-        summary.members = manages.then(|| swarm::members(&engine).ok()).flatten();
+        if manages {
+            summary.members = swarm::members(&engine).ok();
+            summary.mesh = swarm::mesh(&engine).ok().map(|mesh| mesh.is_some());
+        }
     }
     summary.boot_id = system
         .read("/proc/sys/kernel/random/boot_id")

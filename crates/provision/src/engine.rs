@@ -49,6 +49,10 @@ impl Engine {
         self.request("POST", path, Some(body))
     }
 
+    pub(crate) fn delete(&self, path: &str) -> Result<(), Error> {
+        self.request("DELETE", path, None).map(drop)
+    }
+
     fn request(&self, method: &str, path: &str, body: Option<&Value>) -> Result<Value, Error> {
         let path = format!("{}{path}", self.prefix);
         let body = body.map(Value::to_string).unwrap_or_default();

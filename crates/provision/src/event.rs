@@ -95,4 +95,7 @@ pub struct Summary {
     /// All nodes of its swarm, as far as it is a manager.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub members: Option<Vec<Member>>,
+    /// Whether its swarm has a routing mesh, as far as it is a manager.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mesh: Option<bool>,
 }

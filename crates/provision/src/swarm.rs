@@ -190,9 +190,7 @@ impl SwarmView {
             true => Some(Tokens {
                 manager: token("Manager"),
                 worker: token("Worker"),
-                mesh: list(&engine.get("/networks")?)
-                    .iter()
-                    .any(|network| network["Ingress"] == true),
+                mesh: mesh(&engine)?.is_some(),
             }),
         };
         Ok(Self {
@@ -202,6 +200,15 @@ impl SwarmView {
             services,
         })
     }
+}
+
+/// The id of the network that is the routing mesh, of which a swarm has one or none.
+pub(crate) fn mesh(engine: &Engine) -> Result<Option<String>, Error> {
+    let networks = engine.get("/networks")?;
+    let mesh = list(&networks)
+        .iter()
+        .find(|network| network["Ingress"] == true);
+    Ok(mesh.map(|network| text(&network["Id"])))
 }
 
 /// All nodes of the swarm that `engine` manages.

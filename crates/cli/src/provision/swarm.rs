@@ -24,6 +24,14 @@ impl Run<'_> {
         let Some(first) = candidates.first() else {
             return;
         };
+        // One that was founded just now has it already, and nothing was known of it before.
+        let managed = alive.iter().find(|based| known_mesh(based).is_some());
+        let remeshed =
+            managed.filter(|based| known_mesh(based) != Some(self.cluster.docker.routing_mesh));
+        if let Some((manager, _)) = remeshed {
+            let plan = plan::mesh(self.cluster, manager);
+            self.report.stage("swarm mesh", || self.on_one(&plan));
+        }
         if self.is_settled(&alive) {
             return;
         }
@@ -133,7 +141,7 @@ impl Run<'_> {
         let asked: Vec<_> = others.iter().map(ask).collect();
         match way(&asked) {
             Way::Through(manager) => Some(manager),
-            Way::Found => self.on_one(&plan::init(node)).map(|_| node),
+            Way::Found => self.on_one(&plan::init(self.cluster, node)).map(|_| node),
             Way::Unclear(why) => {
                 self.report.failure(&node.name, &anyhow::anyhow!(why));
                 None
@@ -245,6 +253,10 @@ fn is_member((node, summary): &Based, members: &[Member]) -> bool {
     };
     swarm_of(summary)
         .is_some_and(|swarm| swarm.is_active() && members.iter().any(|member| is(swarm, member)))
+}
+
+fn known_mesh((_, summary): &Based) -> Option<bool> {
+    summary.as_ref()?.mesh
 }
 
 fn known_members<'a>((_, summary): &'a Based) -> Option<&'a [Member]> {

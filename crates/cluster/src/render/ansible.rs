@@ -348,19 +348,24 @@ fn engine(cluster: &Cluster) -> Vec<Value> {
 }
 
 fn swarm_start(cluster: &Cluster) -> Value {
+    let mut tasks = vec![json!({
+        "name": "Be the first manager",
+        "community.docker.docker_swarm": { "state": "present", "advertise_addr": "{{ ansible_host }}" },
+        "register": "bramble_swarm",
+        // It has the tokens to join with.
+        "no_log": true,
+    })];
+    if !cluster.docker.routing_mesh {
+        tasks.push(json!({
+            "name": "Do without the routing mesh",
+            "community.docker.docker_network": { "name": "ingress", "state": "absent" },
+        }));
+    }
     json!({
         "name": "Start the swarm",
         "hosts": cluster.first_manager().name,
         "become": true,
-        "tasks": [
-            {
-                "name": "Be the first manager",
-                "community.docker.docker_swarm": { "state": "present", "advertise_addr": "{{ ansible_host }}" },
-                "register": "bramble_swarm",
-                // It has the tokens to join with.
-                "no_log": true,
-            },
-        ],
+        "tasks": tasks,
     })
 }
 

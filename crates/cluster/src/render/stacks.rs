@@ -117,7 +117,7 @@ fn portainer(cluster: &Cluster, wanted: &Portainer, images: &Images) -> String {
                 "image": image("portainer-ce", "portainer-ce"),
                 "command": ["-H", "tcp://tasks.agent:9001", "--tlsskipverify"],
                 "networks": ["agents"],
-                "ports": [everywhere_open(9443, wanted.port)],
+                "ports": [portainer_port(cluster, wanted)],
                 "volumes": [volume("data", "/data")],
                 "deploy": deploy(1, &[on_node(&cluster.first_manager().name)], "256M"),
             },
@@ -307,9 +307,13 @@ fn on_node(name: &str) -> String {
     format!("node.hostname=={name}")
 }
 
-/// A port open on every node, wherever the service runs.
-fn everywhere_open(target: u16, published: u16) -> Value {
-    json!({ "target": target, "published": published, "protocol": "tcp", "mode": "ingress" })
+/// Open on every node, as people are used to, if there is a mesh.
+fn portainer_port(cluster: &Cluster, portainer: &Portainer) -> Value {
+    let mut port = on_its_node(9443, portainer.port);
+    if cluster.docker.routing_mesh {
+        port["mode"] = json!("ingress");
+    }
+    port
 }
 
 /// A port open on the node where the service runs, for services that stay on theirs: no other node has to keep rules

@@ -78,6 +78,7 @@ impl Check<'_> {
                 .into_iter()
                 .map(Spanned::into_inner)
                 .collect(),
+            routing_mesh: docker.routing_mesh.unwrap_or(true),
         }
     }
 

@@ -8,7 +8,11 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::{State, Verdict};
-use crate::{Error, LocalSwarm, Member, Role, Secret, System, engine::Engine, swarm::members};
+use crate::{
+    Error, LocalSwarm, Member, Role, Secret, System,
+    engine::Engine,
+    swarm::{members, mesh},
+};
 
 /// Generous: eight emulated nodes that join at once on two cores need most of a minute.
 const PATIENCE: Duration = Duration::from_secs(180);
@@ -34,6 +38,14 @@ pub struct SwarmJoin {
     /// Whether to wait a while for the swarm's routing mesh, so that the node has little left to do when it is a member.
     #[serde(default)]
     pub mesh: bool,
+}
+
+/// A swarm has a routing mesh, or none: the network through which every node passes on what is asked at a published port.
+/// Holds on a manager.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct RoutingMesh {
+    /// Whether there is to be one.
+    pub wanted: bool,
 }
 
 /// A member has its role and its labels. Holds on a manager, about any node.
@@ -85,6 +97,34 @@ impl State for SwarmInit {
         Engine::connect(system)?
             .post("/swarm/init", &request)
             .map(drop)
+    }
+}
+
+impl State for RoutingMesh {
+    fn title(&self) -> String {
+        "routing mesh".into()
+    }
+
+    fn check(&self, system: &System) -> Result<Verdict, Error> {
+        let mesh = mesh(&Engine::connect(system)?)?;
+        Ok(match (self.wanted, mesh.is_some()) {
+            (true, false) => Verdict::change("the swarm has none"),
+            (false, true) => Verdict::change("the swarm has one"),
+            (true, true) | (false, false) => Verdict::Satisfied,
+        })
+    }
+
+    fn apply(&self, system: &System) -> Result<(), Error> {
+        let engine = Engine::connect(system)?;
+        match (self.wanted, mesh(&engine)?) {
+            (true, None) => {
+                let network = json!({ "Name": "ingress", "Driver": "overlay", "Ingress": true });
+                engine.post("/networks/create", &network).map(drop)
+            }
+            // The engine refuses while a service publishes a port through it, and names the service.
+            (false, Some(id)) => engine.delete(&format!("/networks/{id}")),
+            (true, Some(_)) | (false, None) => Ok(()),
+        }
     }
 }
 

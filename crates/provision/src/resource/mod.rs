@@ -25,7 +25,7 @@ pub use boot::{FirmwareConfig, KernelCmdline};
 pub use docker::DockerConfig;
 pub use file::{Absent, Content, Directory, File, Link};
 pub use hostname::Hostname;
-pub use membership::{SwarmInit, SwarmJoin, SwarmNode};
+pub use membership::{RoutingMesh, SwarmInit, SwarmJoin, SwarmNode};
 pub use mount::Mount;
 pub(crate) use mount::{mounts, reachable};
 pub use notice::{Notice, Notified};
@@ -68,6 +68,7 @@ pub enum Resource {
     WaitOnline(WaitOnline),
     Tailscale(Tailscale),
     SwarmInit(SwarmInit),
+    RoutingMesh(RoutingMesh),
     SwarmJoin(SwarmJoin),
     SwarmNode(SwarmNode),
 }
@@ -143,6 +144,7 @@ impl Resource {
             Self::Units(it) => it,
             Self::WaitOnline(it) => it,
             Self::SwarmInit(it) => it,
+            Self::RoutingMesh(it) => it,
             Self::SwarmJoin(it) => it,
             Self::SwarmNode(it) => it,
         }

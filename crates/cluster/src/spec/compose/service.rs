@@ -292,6 +292,17 @@ impl Check<'_> {
     }
 
     fn port(&mut self, called: &str, port: &Value) {
+        let by_mesh = text_of(port, "mode").as_deref() != Some("host");
+        if by_mesh && !self.cluster.docker.routing_mesh {
+            self.error(
+                port,
+                format!("{called} publishes this port through the routing mesh, and the cluster has none"),
+            )
+            .help_is(
+                "publish it on the node that runs the service, with `mode: host` beside `target` and `published`; \
+                 or take `routing_mesh = false` out of the cluster file",
+            );
+        }
         let written = text_of(port, "published").or_else(|| {
             let short = text(port)?;
             let short = short.split('/').next()?.to_owned();
