@@ -87,6 +87,9 @@ impl Condition {
     }
 }
 
+/// Why there is an alarm where no machine is in trouble.
+const ENDED: &str = "the lab has ended, by no doing of whoever started it: somebody took it down, or killed its supervisor";
+
 /// Looks after a lab: knows how its machines are, and raises the alarm when one is in trouble that nobody expected.
 /// Clones look after the same lab. A machine that is in the same trouble again, in the same words, tells of it once.
 #[derive(Debug, Clone, Default)]
@@ -101,6 +104,8 @@ struct Seen {
     alarm: Option<String>,
     /// Whether nothing more is worth an alarm.
     silenced: bool,
+    /// Whether its end, when it comes, is the doing of whoever started it.
+    ending: bool,
     /// Whether nothing more will happen.
     over: bool,
 }
@@ -114,7 +119,7 @@ impl Watch {
     /// Whether no machine has been in trouble that nobody expected.
     ///
     /// # Errors
-    /// When one has: which, and in what words.
+    /// When one has: which, and in what words. Or when somebody else has ended the lab.
     pub fn check(&self) -> Result<()> {
         match &self.lock().alarm {
             Some(alarm) => bail!("{alarm}"),
@@ -129,8 +134,8 @@ impl Watch {
         seen.silenced = true;
     }
 
-    /// Returns when the alarm is raised, with what [`Watch::check`] would say; `None` when the lab ends before. It waits
-    /// as long as the lab lasts: where time is short, ask [`Watch::check`] now and then.
+    /// Returns when the alarm is raised, with what [`Watch::check`] would say; `None` when whoever started the lab ends it
+    /// before. It waits as long as the lab lasts: where time is short, ask [`Watch::check`] now and then.
     pub fn wait_for_trouble(&self) -> Option<String> {
         let (_, changed) = &*self.seen;
         let calm = |seen: &mut Seen| seen.alarm.is_none() && !seen.over;
@@ -221,8 +226,18 @@ impl Watch {
         }
     }
 
+    /// Whoever started the lab ends it, or lets it live on.
+    pub(crate) fn lets_go(&self) {
+        self.lock().ending = true;
+    }
+
+    /// Nothing more will happen: trouble, too, where nobody wanted it.
     pub(crate) fn is_over(&self) {
-        self.lock().over = true;
+        let mut seen = self.lock();
+        seen.over = true;
+        if !seen.ending && !seen.silenced {
+            seen.alarm.get_or_insert_with(|| ENDED.to_owned());
+        }
         self.seen.1.notify_all();
     }
 
@@ -328,11 +343,17 @@ mod tests {
 
     #[test]
     fn whoever_waits_for_trouble_waits_no_longer_than_the_lab_lasts() {
-        let watch = Watch::default();
-        let waits = watch.clone();
-        let waiting = std::thread::spawn(move || waits.wait_for_trouble());
-        watch.is_over();
-        assert_eq!(waiting.join().expect("no panic"), None);
+        let ended = |prepare: fn(&Watch)| {
+            let watch = Watch::default();
+            let waits = watch.clone();
+            let waiting = std::thread::spawn(move || waits.wait_for_trouble());
+            prepare(&watch);
+            watch.is_over();
+            waiting.join().expect("no panic")
+        };
+        assert_eq!(ended(Watch::lets_go), None);
+        assert_eq!(ended(Watch::silence), None);
+        assert_eq!(ended(|_| {}).as_deref(), Some(ENDED));
 
         let watch = Watch::default();
         let reason = "QEMU has ended".to_owned();

@@ -43,6 +43,8 @@ fn save_and_restore(rehearsal: &mut Rehearsal) -> Result<()> {
     // It goes on, and then it ends.
     rehearsal.operator.look(WORKER, &["touch", LATER])?;
     let name = rehearsal.lab.attached().name();
+    rehearsal.lab.watch().check()?;
+    rehearsal.lab.watch().silence();
     rehearsal.lab.attached().down()?;
 
     let supervisor = &rehearsal.bench.supervisor;

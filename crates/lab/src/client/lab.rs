@@ -241,6 +241,7 @@ impl Lab {
     /// # Errors
     /// When the supervisor does not answer.
     pub fn detach(mut self) -> Result<()> {
+        self.watch.lets_go();
         self.attached.request(&Request::Detach)?;
         self.detached = true;
         Ok(())
@@ -257,6 +258,7 @@ impl Lab {
     }
 
     fn end(&mut self) -> Result<()> {
+        self.watch.lets_go();
         if self.lifeline.take().is_none() || self.detached {
             return Ok(());
         }
