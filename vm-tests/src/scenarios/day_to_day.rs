@@ -3,6 +3,7 @@
 use std::fs;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
+use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
@@ -26,6 +27,9 @@ pub(super) const SCENARIO: Scenario = Scenario {
 
 const MANAGER: &str = "manager1";
 
+/// How long a node has to follow what its manager was told.
+const SOON: Duration = Duration::from_secs(60);
+
 /// The node that is tampered with, and that leaves.
 const NODE: &str = "worker2";
 
@@ -34,6 +38,7 @@ fn run(rehearsal: &mut Rehearsal) -> Result<()> {
     report.stage("status", |_| status(rehearsal))?;
     report.stage("exec", |_| exec(rehearsal))?;
     report.stage("drift", |_| drift(rehearsal))?;
+    report.stage("routing mesh", |_| routing_mesh(rehearsal))?;
     report.stage("rekey", |_| rekey(rehearsal))?;
     report.stage("forget", |_| forget(rehearsal))?;
     report.stage("stack", |_| stack(rehearsal))?;
@@ -152,6 +157,36 @@ fn drift(rehearsal: &Rehearsal) -> Result<()> {
         &program,
     ])?;
     operator.bramble(&look).map(drop)
+}
+
+/// The swarm does without its mesh when the cluster file says so, and has one again when it does not.
+fn routing_mesh(rehearsal: &Rehearsal) -> Result<()> {
+    let Rehearsal {
+        operator,
+        place,
+        bench,
+        lab,
+        ..
+    } = rehearsal;
+    let file = place.files().cluster();
+    let with = fs::read_to_string(&file)?;
+    let without = with.replacen("[docker]", "[docker]\nrouting_mesh = false", 1);
+    ensure!(with != without, "no [docker] in\n{with}");
+
+    let program = bench.programs.node.display().to_string();
+    let node = lab.guest(NODE);
+    for (text, on_node) in [
+        (without, "! docker network inspect ingress"),
+        (with, "docker network inspect ingress"),
+    ] {
+        fs::write(&file, text)?;
+        let drifted = fails(operator, &["drift", "--json", "--node-binary", &program])?;
+        ensure!(drifted.contains("routing mesh"), "no mesh in\n{drifted}");
+        operator.bramble(&["provision", "--json", "--node-binary", &program])?;
+        operator.bramble(&["drift", "--json", "--node-binary", &program])?;
+        node.until(on_node, SOON)?;
+    }
+    Ok(())
 }
 
 /// New keys open all nodes, and the old one none.
