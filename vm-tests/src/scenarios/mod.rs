@@ -22,6 +22,7 @@ mod raspi4b;
 mod registry_loss;
 mod rolling_reboot;
 mod rolling_update;
+mod sixteen_nodes;
 mod three_managers;
 
 /// The cluster file of most scenarios, which take as many of its nodes as show the point.
@@ -56,4 +57,5 @@ pub const SCENARIOS: &[Scenario] = &[
     cold_first_boot::SCENARIO,
     raspi4b::SCENARIO,
     faults::SCENARIO,
+    sixteen_nodes::SCENARIO,
 ];

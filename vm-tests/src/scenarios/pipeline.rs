@@ -18,7 +18,7 @@ pub(super) const SCENARIO: Scenario = Scenario {
     on: On::NewMachines(run),
 };
 
-fn run(rehearsal: &mut Rehearsal) -> Result<()> {
+pub(super) fn run(rehearsal: &mut Rehearsal) -> Result<()> {
     let Rehearsal {
         report,
         operator,
