@@ -134,8 +134,8 @@ pub struct Docker {
     #[schemars(with = "Vec<String>")]
     pub insecure_registries: Vec<Spanned<String>>,
     /// Whether every node passes on what is asked at a published port, wherever the service runs: Swarm's routing mesh. By
-    /// default it does. Without it nodes join in half the time and say less to each other, and services of your own publish
-    /// ports with `mode: host`, on the nodes where they run.
+    /// default it does. Without it nodes have less to tell each other, and services of your own publish ports with `mode: host`,
+    /// on the nodes where they run.
     #[serde(default)]
     pub routing_mesh: Option<bool>,
     /// Where Docker's own packages come from. By default `https://download.docker.com`.
