@@ -289,7 +289,7 @@ impl Task {
     }
 }
 
-fn text(value: &Value) -> String {
+pub(crate) fn text(value: &Value) -> String {
     value.as_str().unwrap_or_default().into()
 }
 

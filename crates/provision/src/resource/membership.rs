@@ -11,7 +11,7 @@ use super::{State, Verdict};
 use crate::{
     Error, LocalSwarm, Member, Role, Secret, System,
     engine::Engine,
-    swarm::{members, mesh},
+    swarm::{members, mesh, text},
 };
 
 /// Generous: eight emulated nodes that join at once on two cores need most of a minute.
@@ -119,13 +119,39 @@ impl State for RoutingMesh {
         match (self.wanted, mesh(&engine)?) {
             (true, None) => {
                 let network = json!({ "Name": "ingress", "Driver": "overlay", "Ingress": true });
-                engine.post("/networks/create", &network).map(drop)
+                let network = engine.post("/networks/create", &network)?;
+                spread(&engine).or_else(|error| {
+                    // Else it would seem to hold, on nodes that have nothing of it.
+                    engine.delete(&format!("/networks/{}", text(&network["Id"])))?;
+                    Err(error)
+                })
             }
             // The engine refuses while a service publishes a port through it, and names the service.
             (false, Some(id)) => engine.delete(&format!("/networks/{id}")),
             (true, Some(_)) | (false, None) => Ok(()),
         }
     }
+}
+
+/// Has every member set up a new mesh. A manager gives it to a node when something about that node changes, and not before
+/// (moby/moby#40184): it need be no change to speak of.
+fn spread(engine: &Engine) -> Result<(), Error> {
+    for member in members(engine)? {
+        let path = format!("/nodes/{}", member.id);
+        wait(&format!("{} has not been told", member.hostname), || {
+            let node = engine.get(&path)?;
+            let version = &node["Version"]["Index"];
+            match engine.post(&format!("{path}/update?version={version}"), &node["Spec"]) {
+                Ok(_) => Ok(Some(())),
+                // Somebody else, the node itself perhaps, was faster.
+                Err(Error::Engine { message, .. }) if message.contains("out of sequence") => {
+                    Ok(None)
+                }
+                Err(error) => Err(error),
+            }
+        })?;
+    }
+    Ok(())
 }
 
 impl State for SwarmJoin {
