@@ -28,7 +28,26 @@ pub struct Report {
     stages: Mutex<Vec<Done>>,
     /// Whose CPU time is counted.
     lab: Mutex<Option<Attached>>,
+    cpu: Mutex<CpuTime>,
     onlookers: Mutex<Option<Onlookers>>,
+}
+
+/// CPU time in seconds, across labs that take each other's place and begin to count anew.
+#[derive(Debug, Default)]
+struct CpuTime {
+    /// Of labs that have ended, as far as somebody looked.
+    ended: f64,
+    last: f64,
+}
+
+impl CpuTime {
+    fn so_far(&mut self, now: f64) -> f64 {
+        if now < self.last {
+            self.ended += self.last;
+        }
+        self.last = now;
+        self.ended + now
+    }
 }
 
 /// Where whoever looks on finds how far a run is.
@@ -59,6 +78,7 @@ impl Report {
             bars,
             stages: Mutex::default(),
             lab: Mutex::default(),
+            cpu: Mutex::default(),
             onlookers: Mutex::default(),
         }
     }
@@ -99,7 +119,8 @@ impl Report {
     fn cpu(&self) -> Option<f64> {
         let lab = lock(&self.lab).clone()?;
         let milliseconds = lab.usage().ok()?.cpu;
-        Some(Duration::from_millis(milliseconds).as_secs_f64())
+        let now = Duration::from_millis(milliseconds).as_secs_f64();
+        Some(lock(&self.cpu).so_far(now))
     }
 
     /// Runs a stage. Its error says which stage it was.
@@ -384,6 +405,13 @@ mod tests {
             done("search", 240.5, 59.5, Some("a different digest")),
         ];
         insta::assert_snapshot!(timing_table(&stages, 300.0));
+    }
+
+    #[test]
+    fn a_lab_that_takes_anothers_place_adds_to_its_cpu_time() {
+        let mut cpu = CpuTime::default();
+        let so_far = [2.0, 5.0, 1.0, 1.0, 4.0].map(|now| cpu.so_far(now));
+        assert_eq!(so_far, [2.0, 5.0, 6.0, 6.0, 9.0]);
     }
 
     #[test]
