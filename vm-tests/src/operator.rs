@@ -5,6 +5,7 @@ use std::io::{BufRead, BufReader, Write};
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 
@@ -70,6 +71,9 @@ impl Files {
         ]
     }
 }
+
+/// Until what a machine has to say is heard.
+const A_MOMENT: Duration = Duration::from_millis(500);
 
 impl Operator {
     /// An operator who calls `bramble` with `files`, keeping what it says below `logs`.
@@ -137,6 +141,8 @@ impl Operator {
         drop(running);
         self.alarm.check()?;
         if !status.success() {
+            // What is the matter with a machine may be heard a little later than what comes of it.
+            self.alarm.sleep(A_MOMENT)?;
             let said = fs::read_to_string(&log).unwrap_or_default();
             let lines: Vec<&str> = said.lines().collect();
             let tail = lines[lines.len().saturating_sub(20)..].join("\n  ");

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::fs::{self, File};
 use std::io::IsTerminal;
+use std::ops::Add as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
@@ -374,7 +375,11 @@ fn timing_table(stages: &[Done], total: f64) -> String {
             stage.name, stage.start, stage.seconds
         );
     }
-    let cpu: f64 = stages.iter().filter_map(|stage| stage.cpu).sum();
+    // From zero: the sum of nothing is less than that by a sign.
+    let cpu = stages
+        .iter()
+        .filter_map(|stage| stage.cpu)
+        .fold(0.0, f64::add);
     let _ = writeln!(table, "{:<22} {:>8} {total:>8.1} {cpu:>11.1}", "total", "");
     table
 }
