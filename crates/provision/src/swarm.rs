@@ -293,6 +293,6 @@ pub(crate) fn text(value: &Value) -> String {
     value.as_str().unwrap_or_default().into()
 }
 
-fn list(value: &Value) -> &[Value] {
+pub(crate) fn list(value: &Value) -> &[Value] {
     value.as_array().map_or(&[], Vec::as_slice)
 }

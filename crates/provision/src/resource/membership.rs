@@ -11,7 +11,7 @@ use super::{State, Verdict};
 use crate::{
     Error, LocalSwarm, Member, Role, Secret, System,
     engine::Engine,
-    swarm::{members, mesh, text},
+    swarm::{list, members, mesh, text},
 };
 
 /// Generous: eight emulated nodes that join at once on two cores need most of a minute.
@@ -126,11 +126,32 @@ impl State for RoutingMesh {
                     Err(error)
                 })
             }
-            // The engine refuses while a service publishes a port through it, and names the service.
-            (false, Some(id)) => engine.delete(&format!("/networks/{id}")),
+            (false, Some(id)) => {
+                let services = meshed(&engine.get("/services")?);
+                if !services.is_empty() {
+                    return Err(Error::state(format!(
+                        "the routing mesh stays, because services publish ports through it: {}; \
+                         have them do so with `mode: host`, remove them, or take `routing_mesh = false` out of the cluster file",
+                        services.join(", ")
+                    )));
+                }
+                engine.delete(&format!("/networks/{id}"))
+            }
             (true, Some(_)) | (false, None) => Ok(()),
         }
     }
+}
+
+/// Names of those of `services` that publish a port through the mesh.
+fn meshed(services: &Value) -> Vec<String> {
+    let publishes = |service: &&Value| {
+        let mut ports = list(&service["Spec"]["EndpointSpec"]["Ports"]).iter();
+        ports.any(|port| port["PublishMode"] == "ingress")
+    };
+    let publishing = list(services).iter().filter(publishes);
+    publishing
+        .map(|service| text(&service["Spec"]["Name"]))
+        .collect()
 }
 
 /// Has every member set up a new mesh. A manager gives it to a node when something about that node changes, and not before
@@ -324,6 +345,18 @@ fn until<T>(
 mod tests {
     use super::*;
     use crate::Availability;
+
+    #[test]
+    fn a_service_needs_the_mesh_unless_its_ports_are_on_its_node() {
+        let service = |name: &str, ports: Value| json!({ "Spec": { "Name": name, "EndpointSpec": { "Ports": ports } } });
+        let port = |mode: &str| json!({ "PublishedPort": 8080, "PublishMode": mode });
+        let services = json!([
+            service("inner", Value::Null),
+            service("web", json!([port("host")])),
+            service("plex", json!([port("host"), port("ingress")])),
+        ]);
+        assert_eq!(meshed(&services), ["plex"]);
+    }
 
     #[test]
     fn a_member_has_the_declared_labels_and_no_others() {
