@@ -68,7 +68,7 @@ impl Attached {
     /// # Errors
     /// When the supervisor does not answer.
     pub fn usage(&self) -> Result<Usage> {
-        match self.request(&Request::Usage)?.0 {
+        match self.ask(&Request::Usage)? {
             Reply::Usage(usage) => Ok(usage),
             other => bail!("the lab's supervisor answered {other:?}"),
         }
@@ -79,7 +79,7 @@ impl Attached {
     /// # Errors
     /// When the supervisor does not answer.
     pub fn place(&self) -> Result<(Option<PathBuf>, PathBuf)> {
-        match self.request(&Request::Place)?.0 {
+        match self.ask(&Request::Place)? {
             Reply::Place { scratch, logs } => Ok((scratch, logs)),
             other => bail!("the lab's supervisor answered {other:?}"),
         }
@@ -90,7 +90,7 @@ impl Attached {
     /// # Errors
     /// When the supervisor does not answer.
     pub fn machines(&self) -> Result<Vec<String>> {
-        match self.request(&Request::Machines)?.0 {
+        match self.ask(&Request::Machines)? {
             Reply::Machines { names } => Ok(names),
             other => bail!("the lab's supervisor answered {other:?}"),
         }
@@ -192,7 +192,7 @@ impl Attached {
     /// # Errors
     /// When the supervisor does not answer.
     pub fn afflictions(&self) -> Result<Vec<Affliction>> {
-        match self.request(&Request::Afflictions)?.0 {
+        match self.ask(&Request::Afflictions)? {
             Reply::Afflictions { afflictions } => Ok(afflictions),
             other => bail!("the lab's supervisor answered {other:?}"),
         }
@@ -308,8 +308,19 @@ impl Attached {
         Ok(stream)
     }
 
+    /// What the supervisor knows without asking a machine. It answers at once, unless it stands still.
+    fn ask(&self, request: &Request) -> Result<Reply> {
+        self.answer(request, Some(PROMPT)).map(|(reply, _)| reply)
+    }
+
+    /// What may take as long as machines do.
     pub(crate) fn request(&self, request: &Request) -> Result<(Reply, UnixStream)> {
+        self.answer(request, None)
+    }
+
+    fn answer(&self, request: &Request, patience: Option<Duration>) -> Result<(Reply, UnixStream)> {
         let mut stream = self.send(request)?;
+        stream.set_read_timeout(patience)?;
         let reply = read_line(&mut stream).context("the lab's supervisor did not answer")?;
         match serde_json::from_str(&reply)? {
             Reply::Failed { reason } => bail!(reason),

@@ -10,6 +10,6 @@ pub use attached::Attached;
 pub use lab::{Lab, Waiting};
 pub use said::last_line;
 
-/// How long a supervisor may take to start all QEMUs, and to clear everything away: an engine takes up to seconds for
-/// each container on a busy machine.
+/// How long a supervisor may take to start all QEMUs, to say what it knows, and to clear everything away: an engine takes
+/// up to seconds for each container on a busy machine.
 const PROMPT: Duration = Duration::from_secs(120);
