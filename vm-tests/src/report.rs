@@ -30,6 +30,8 @@ pub struct Report {
     /// Whose CPU time is counted.
     lab: Mutex<Option<Attached>>,
     cpu: Mutex<CpuTime>,
+    /// Files that tell more of a failure.
+    evidence: Mutex<Vec<PathBuf>>,
     onlookers: Mutex<Option<Onlookers>>,
 }
 
@@ -80,6 +82,7 @@ impl Report {
             stages: Mutex::default(),
             lab: Mutex::default(),
             cpu: Mutex::default(),
+            evidence: Mutex::default(),
             onlookers: Mutex::default(),
         }
     }
@@ -226,6 +229,19 @@ impl Report {
         timing_table(&self.done(), self.started.elapsed().as_secs_f64())
     }
 
+    /// Has the JUnit report name what lies in `logs` as more to know of what failed.
+    pub fn attach(&self, logs: &Path) {
+        let tells = |file: &PathBuf| {
+            let name = file.to_string_lossy();
+            let endings = [".html", ".console.log", ".journal.log", ".pcap"];
+            endings.iter().any(|ending| name.ends_with(ending))
+        };
+        let files = fs::read_dir(logs).into_iter().flatten().flatten();
+        let mut files: Vec<PathBuf> = files.map(|file| file.path()).filter(tells).collect();
+        files.sort();
+        *lock(&self.evidence) = files;
+    }
+
     /// The stages as a JUnit suite named after the run: one test case each, and one more for a failure that happened in
     /// none of them, or for that the run was skipped.
     fn junit_suite(&self, outcome: &Result<Verdict>) -> TestSuite {
@@ -255,7 +271,14 @@ impl Report {
             let mut case = TestCase::new(stage.name, status);
             case.set_classname(self.name.clone())
                 .set_time(Duration::from_secs_f64(stage.seconds));
-            case.set_system_out(stage.note);
+            let mut said = stage.note;
+            if stage.failure.is_some() {
+                // What Jenkins and GitLab make links of.
+                for file in lock(&self.evidence).iter() {
+                    let _ = write!(said, "\n[[ATTACHMENT|{}]]", file.display());
+                }
+            }
+            case.set_system_out(said);
             suite.add_test_case(case);
         }
         if let Ok(Verdict::Skipped(why)) = outcome {
@@ -463,6 +486,10 @@ mod tests {
         );
 
         let dir = tempfile::tempdir()?;
+        for name in ["report.html", "worker3.console.log", "supervisor.log"] {
+            fs::write(dir.path().join(name), "")?;
+        }
+        report.attach(dir.path());
         // Nothing may have come so far as to make it.
         let path = dir.path().join("vm-test/junit.xml");
         let (elsewhere, nowhere) = (Report::new("partition"), Report::new("ansible"));
@@ -490,6 +517,11 @@ mod tests {
             "{xml}"
         );
         assert!(xml.contains("there is no worker9"), "{xml}");
+        let attached: Vec<_> = xml.matches("[[ATTACHMENT|").collect();
+        assert!(
+            attached.len() == 2 && xml.contains("report.html]]"),
+            "{xml}"
+        );
         assert!(
             xml.contains(r#"<skipped message="there is no pip"/>"#),
             "{xml}"

@@ -332,6 +332,9 @@ fn look_back(stands: &mut Standing, done: &mut Ended, options: &Options) {
         Ok(page) => done.page = Some(page),
         Err(error) => done.notes.push(format!("there is no page: {error:#}")),
     }
+    if failure.is_some() {
+        report.attach(&stands.place.logs);
+    }
     if let Some(error) = failure
         && options.pause_on_failure
     {
