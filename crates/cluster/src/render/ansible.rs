@@ -356,10 +356,7 @@ fn swarm_start(cluster: &Cluster) -> Value {
         "no_log": true,
     })];
     if !cluster.docker.routing_mesh {
-        tasks.push(json!({
-            "name": "Do without the routing mesh",
-            "community.docker.docker_network": { "name": "ingress", "state": "absent" },
-        }));
+        tasks.extend(no_mesh());
     }
     json!({
         "name": "Start the swarm",
@@ -367,6 +364,26 @@ fn swarm_start(cluster: &Cluster) -> Value {
         "become": true,
         "tasks": tasks,
     })
+}
+
+/// The module for networks would first part each of its containers from one that it removes, and the mesh has some that
+/// are none.
+fn no_mesh() -> [Value; 2] {
+    [
+        json!({
+            "name": "See whether there is a routing mesh",
+            "ansible.builtin.command": { "cmd": "docker network ls --quiet --filter name=^ingress$ --filter driver=overlay" },
+            "register": "bramble_mesh",
+            "changed_when": false,
+            "check_mode": false,
+        }),
+        json!({
+            "name": "Do without the routing mesh",
+            "ansible.builtin.command": { "cmd": "docker network rm ingress", "stdin": "y" },
+            "changed_when": true,
+            "when": "bramble_mesh.stdout != ''",
+        }),
+    ]
 }
 
 fn swarm_join(cluster: &Cluster) -> Value {
