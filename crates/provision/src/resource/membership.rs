@@ -135,7 +135,14 @@ impl State for RoutingMesh {
                         services.join(", ")
                     )));
                 }
-                engine.delete(&format!("/networks/{id}"))
+                match engine.delete(&format!("/networks/{id}")) {
+                    Ok(()) | Err(Error::Engine { status: 404, .. }) => {}
+                    Err(error) => return Err(error),
+                }
+                // The swarm has none from now on; this node takes a moment to part with its own piece of it.
+                wait("the routing mesh is still there", || {
+                    Ok(mesh(&engine)?.is_none().then_some(()))
+                })
             }
             (true, Some(_)) | (false, None) => Ok(()),
         }
