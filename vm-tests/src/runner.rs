@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
@@ -438,6 +439,10 @@ pub(crate) fn stand_up(
 ) -> Result<Standing> {
     let (cluster, file) = cluster(scenario, options)?;
     RunDir::refuse_if_running(&cluster.name)?;
+    let processors = thread::available_parallelism()?.get();
+    if let Some(note) = setting::crowded(&cluster, processors) {
+        report.say(&note);
+    }
     let place = Place::fresh(&options.directory.join(scenario.name))?;
     let files = place.files();
     fs::write(files.cluster(), &file)?;

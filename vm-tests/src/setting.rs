@@ -27,6 +27,10 @@ const PATIENCE: Duration = Duration::from_secs(15 * 60);
 /// share holds everybody up.
 const WORKER_NICENESS: u8 = 10;
 
+/// How many nodes to a processor came to rest in a swarm with a routing mesh. Twice as many did not every time: their engines
+/// took each other for dead, and had so much to tell each other of it that more were.
+const NODES_TO_A_PROCESSOR: usize = 4;
+
 const SSH: u16 = 22;
 
 /// The directories of a rehearsal.
@@ -298,9 +302,33 @@ fn free_ports(count: usize) -> Result<Vec<u16>> {
         .collect::<std::io::Result<_>>()?)
 }
 
+/// What there is to say, if a host of so many processors may be too small for the cluster.
+pub(crate) fn crowded(cluster: &Cluster, processors: usize) -> Option<String> {
+    let nodes = cluster.nodes.len();
+    let is_crowded = cluster.docker.routing_mesh && nodes > processors * NODES_TO_A_PROCESSOR;
+    is_crowded.then(|| {
+        format!(
+            "note: {nodes} emulated nodes on {processors} processors may take each other for dead without end, once they are a \
+             swarm with a routing mesh; without one (`docker.routing_mesh = false` in the cluster file) sixteen on two came to rest"
+        )
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn nodes_that_are_too_many_for_their_processors_are_told_of() {
+        let text = include_str!("../../fixtures/clusters/sixteen-pi.toml");
+        let sixteen = |mesh: bool| {
+            let value = format!("routing_mesh = {mesh}");
+            cluster(&text.replace("routing_mesh = false", &value))
+        };
+        assert_eq!(crowded(&sixteen(false), 2), None);
+        assert_eq!(crowded(&sixteen(true), 4), None);
+        assert!(crowded(&sixteen(true), 2).is_some_and(|note| note.contains("16 emulated nodes")));
+    }
 
     fn cluster(text: &str) -> Cluster {
         Cluster::parse("cluster.toml", text).expect("a cluster").0
