@@ -11,7 +11,7 @@ pub(super) const SCENARIO: Scenario = Scenario {
     cluster: "fixtures/clusters/sixteen-pi.toml",
     nodes: 16,
     stock: Stock::None,
-    measured: Some(746),
+    measured: Some(1159),
     expects: &[],
     on: On::NewMachines(pipeline::run),
 };
