@@ -164,22 +164,26 @@ fn meshed(services: &Value) -> Vec<String> {
 /// Has every member set up a new mesh. A manager gives it to a node when something about that node changes, and not before
 /// (moby/moby#40184): it need be no change to speak of.
 fn spread(engine: &Engine) -> Result<(), Error> {
-    for member in members(engine)? {
-        let path = format!("/nodes/{}", member.id);
-        wait(&format!("{} has not been told", member.hostname), || {
-            let node = engine.get(&path)?;
-            let version = &node["Version"]["Index"];
-            match engine.post(&format!("{path}/update?version={version}"), &node["Spec"]) {
-                Ok(_) => Ok(Some(())),
-                // Somebody else, the node itself perhaps, was faster.
-                Err(Error::Engine { message, .. }) if message.contains("out of sequence") => {
-                    Ok(None)
-                }
-                Err(error) => Err(error),
-            }
-        })?;
-    }
-    Ok(())
+    let members = members(engine)?;
+    members
+        .iter()
+        .try_for_each(|member| update(engine, member, |_| {}))
+}
+
+/// Changes what the swarm is to have of a member.
+fn update(engine: &Engine, member: &Member, change: impl Fn(&mut Value)) -> Result<(), Error> {
+    let path = format!("/nodes/{}", member.id);
+    wait(&format!("{} is still not updated", member.hostname), || {
+        let mut node = engine.get(&path)?;
+        change(&mut node["Spec"]);
+        let version = &node["Version"]["Index"];
+        match engine.post(&format!("{path}/update?version={version}"), &node["Spec"]) {
+            Ok(_) => Ok(Some(())),
+            // Somebody else, the node itself perhaps, was faster.
+            Err(Error::Engine { message, .. }) if message.contains("out of sequence") => Ok(None),
+            Err(error) => Err(error),
+        }
+    })
 }
 
 impl State for SwarmJoin {
@@ -276,17 +280,10 @@ impl State for SwarmNode {
         if self.differences(&member).is_empty() {
             return Ok(());
         }
-        let node = engine.get(&format!("/nodes/{}", member.id))?;
-        let mut spec = node["Spec"].clone();
-        spec["Role"] = json!(self.role);
-        spec["Labels"] = json!(self.labels);
-        let version = &node["Version"]["Index"];
-        engine
-            .post(
-                &format!("/nodes/{}/update?version={version}", member.id),
-                &spec,
-            )
-            .map(drop)
+        update(&engine, &member, |spec| {
+            spec["Role"] = json!(self.role);
+            spec["Labels"] = json!(self.labels);
+        })
     }
 }
 
