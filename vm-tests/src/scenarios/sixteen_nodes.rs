@@ -3,7 +3,7 @@
 use super::pipeline;
 use crate::scenario::{On, Scenario, Stock, When};
 
-/// With a routing mesh, sixteen engines that share two cores took each other for dead, two times of three without end.
+/// With a routing mesh, sixteen engines that share two cores took each other for dead, two times of four without end.
 pub(super) const SCENARIO: Scenario = Scenario {
     name: "sixteen-nodes",
     shows: "sixteen machines become a cluster without a routing mesh, which comes to rest and computes the right answer",
