@@ -6,6 +6,7 @@
 //! - a unit that says on the console when the machine is online again after a later boot;
 //! - a console that is logged in already;
 //! - no service that asks the network for the time;
+//! - time slices for a slow processor;
 //! - warnings of the journal on the console, so that a unit that fails is seen there.
 //!
 //! What else is different is in [`crate::hardware`].
@@ -58,6 +59,7 @@ pub fn layer() -> Layer {
         )
         // There is nobody to ask for the time, and the host's is right.
         .symlink("etc/systemd/system/systemd-timesyncd.service", "/dev/null")
+        .file("etc/tmpfiles.d/90-bramble-lab.conf", 0o644, SLICES)
         .file("usr/lib/bramble/say-online", 0o755, SAY_ONLINE)
         .file("usr/lib/bramble/settle", 0o755, include_str!("settle.sh"))
         .file(
@@ -123,6 +125,13 @@ echo 'bramble-lab: online' > /dev/console
 const JOURNAL: &str = "[Journal]
 ForwardToConsole=yes
 MaxLevelConsole=warning
+";
+
+/// Whenever another process is given the processor, an emulated one loses its TLB and what it knows of translated code.
+/// A Pi's slice is 2 ms; ten times as long is less than the same work for a processor that is twenty times slower.
+const SLICES: &str = "\
+w /sys/kernel/debug/sched/base_slice_ns - - - - 20000000
+w /sys/kernel/debug/sched/features - - - - NO_WAKEUP_PREEMPTION
 ";
 
 const AUTOLOGIN: &str = "[Service]

@@ -98,6 +98,13 @@ pub const DIFFERENCES: &[Difference] = &[
         by: &["kernel: kpti=off"],
     },
     Difference {
+        what: "time slices",
+        card: "2 ms, and whoever wakes up may end another's",
+        lab: "20 ms, and nobody ends another's",
+        so: "fewer switches between processes, each of which costs an emulated machine its TLB; who wakes up waits longer",
+        by: &["file: etc/tmpfiles.d/90-bramble-lab.conf"],
+    },
+    Difference {
         what: "the time",
         card: "systemd-timesyncd's, from the network",
         lab: "the host's, by the emulated clock",
