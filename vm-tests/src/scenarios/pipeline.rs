@@ -13,7 +13,7 @@ pub(super) const SCENARIO: Scenario = Scenario {
     cluster: EIGHT_PI,
     nodes: 8,
     stock: Stock::None,
-    measured: Some(283),
+    measured: Some(237),
     expects: &[],
     on: On::NewMachines(run),
 };
